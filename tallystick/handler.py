@@ -1,0 +1,163 @@
+"""What a task type is made of: its schemas, price, limits and the function that does the work."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+from uuid import UUID
+
+import msgspec
+
+FailureType = Literal[
+    "model_error",
+    "param_error",
+    "timeout",
+    "network",
+    "stalled",
+    "rate_limited",
+    "storage",
+    "internal",
+    "unknown",
+]
+
+
+class TaskFailure(Exception):  # noqa: N818 - it states an outcome, as the field names it
+    """Raised by a handler to end its attempt with a stated reason.
+
+    `message` is shown to the user and must hold no internals; the cause (`raise … from`) is kept for operators.
+    """
+
+    def __init__(self, type: FailureType, message: str, *, retryable: bool | None = None) -> None:
+        super().__init__(message)
+        self.type: FailureType = type
+        self.message = message
+        self.retryable = retryable
+
+
+class TaskCancelled(Exception):  # noqa: N818
+    """Raised inside a handler when its task was cancelled, or its lease was lost; let it pass."""
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """One object in object storage: its key, the URL or path to read it, size in bytes and SHA-256 in hex."""
+
+    key: str
+    url: str
+    size_bytes: int
+    sha256: str
+
+
+class Objects(Protocol):
+    """Object storage as a handler sees it; keys are placed below the task's own folder."""
+
+    async def put(
+        self, name: str, source: Path | bytes | AsyncIterator[bytes], *, content_type: str
+    ) -> Stored:
+        """Stream `source` to storage under `name`. Raises `TaskFailure("storage", …)`."""
+        ...
+
+
+class Fetch(Protocol):
+    """Streamed, size-limited and SSRF-guarded download."""
+
+    async def __call__(self, url: str, target: Path, *, size_bytes_max: int) -> FetchedFile:
+        """Download `url` to `target`. Raises `TaskFailure` of type param_error, network or rate_limited."""
+        ...
+
+
+class FetchedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """What a download brought: final URL, declared content type (None if none), size in bytes."""
+
+    url: str
+    content_type: str | None
+    size_bytes: int
+
+
+class Context(Protocol):
+    """What a handler may know and do while it works on one attempt of one task."""
+
+    task_id: UUID
+    account_id: UUID
+    attempt: int
+    folder: Path
+    """An empty scratch folder of this attempt, removed after it."""
+    objects: Objects
+    fetch: Fetch
+
+    async def stage(self, name: str) -> None:
+        """Record that a stage was reached: a fact in the log. `name` must be one of the type's stages."""
+        ...
+
+    async def progress(
+        self,
+        percent: int,
+        message: str = "",
+        *,
+        completed: int | None = None,
+        total: int | None = None,
+    ) -> None:
+        """Report fine progress: light, coalesced, not a fact. Raises `TaskCancelled`."""
+        ...
+
+
+Input = TypeVar("Input", bound=msgspec.Struct)
+Output = TypeVar("Output", bound=msgspec.Struct)
+HandlerFunction = Callable[[Any, Any], Any]
+
+
+class Handler(msgspec.Struct, frozen=True, kw_only=True):
+    """A registered task type and its function.
+
+    `price_credits` is held at submit; `stages` maps a stage to its percent (1-99); `attempt_seconds_max` bounds one
+    attempt. A function that is not a coroutine runs in a thread.
+    """
+
+    name: str
+    function: HandlerFunction
+    input_type: type[msgspec.Struct]
+    output_type: type[msgspec.Struct]
+    price_credits: int
+    stages: Mapping[str, int]
+    attempt_seconds_max: int
+    description: str
+
+    @property
+    def threaded(self) -> bool:
+        return not inspect.iscoroutinefunction(self.function)
+
+
+def handler(
+    name: str,
+    *,
+    price_credits: int,
+    stages: Mapping[str, int] | None = None,
+    attempt_seconds_max: int = 300,
+) -> Callable[[Callable[[Input, Context], Awaitable[Output] | Output]], Handler]:
+    """Declare a task type. The function's annotations give the input and output schemas (`msgspec.Struct`s).
+
+    Raises `TypeError` at declaration when they are missing.
+    """
+
+    def declare(function: Callable[[Input, Context], Awaitable[Output] | Output]) -> Handler:
+        hints = inspect.get_annotations(function, eval_str=True)
+        parameters = list(inspect.signature(function).parameters)
+        schemas = [hints.get(parameters[0]) if parameters else None, hints.get("return")]
+        for schema in schemas:
+            if not (isinstance(schema, type) and issubclass(schema, msgspec.Struct)):
+                message = f"handler {name!r}: annotate input and result with msgspec Structs"
+                raise TypeError(message)
+        input_type, output_type = schemas
+        return Handler(
+            name=name,
+            function=function,
+            input_type=input_type,  # type: ignore[arg-type]
+            output_type=output_type,  # type: ignore[arg-type]
+            price_credits=price_credits,
+            stages=dict(stages or {}),
+            attempt_seconds_max=attempt_seconds_max,
+            description=inspect.getdoc(function) or "",
+        )
+
+    return declare
