@@ -1,0 +1,1 @@
+"""The rules of tasks and credits: pure, without I/O and without a clock."""

@@ -1,0 +1,217 @@
+-- The log. One row an event; notification_id is the global order, and because every writer holds the log's
+-- advisory lock until it commits, it is also the order of commits: a reader of the tail misses nothing.
+CREATE TABLE tallystick_events (
+    originator_id uuid NOT NULL,
+    originator_version bigint NOT NULL,
+    topic text NOT NULL,
+    state bytea NOT NULL,
+    notification_id bigserial NOT NULL,
+    PRIMARY KEY (originator_id, originator_version)
+);
+CREATE UNIQUE INDEX tallystick_events_notification_id_idx ON tallystick_events (notification_id);
+
+-- Snapshots stand beside the log: losing them loses time, not facts.
+CREATE TABLE tallystick_snapshots (
+    originator_id uuid NOT NULL,
+    originator_version bigint NOT NULL,
+    topic text NOT NULL,
+    state bytea NOT NULL,
+    PRIMARY KEY (originator_id, originator_version)
+);
+
+-- How far each consumer of the log has come; moved in the transaction of what it wrote.
+CREATE TABLE tracking (
+    consumer text PRIMARY KEY,
+    position bigint NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- Inline read model and queue. Columns from lease_until on are light: heartbeats and progress write them.
+CREATE TABLE tasks (
+    id uuid PRIMARY KEY,
+    version bigint NOT NULL,
+    account_id uuid NOT NULL,
+    type text NOT NULL,
+    status text NOT NULL,
+    priority smallint NOT NULL,
+    project text,
+    queued_at timestamptz NOT NULL,
+    not_before timestamptz,
+    worker text,
+    token bigint NOT NULL,
+    created_at timestamptz NOT NULL,
+    ended_at timestamptz,
+    data json NOT NULL,
+    input json,
+    result json,
+    lease_until timestamptz,
+    percent smallint NOT NULL DEFAULT 0,
+    message text,
+    progress_completed bigint,
+    progress_total bigint
+) WITH (fillfactor = 70);
+CREATE INDEX tasks_queue_idx ON tasks (priority, queued_at, id) WHERE status = 'queued';
+CREATE INDEX tasks_lease_idx ON tasks (lease_until) WHERE status IN ('running', 'cancelling');
+CREATE INDEX tasks_account_idx ON tasks (account_id, id);
+
+CREATE TABLE accounts (
+    id uuid PRIMARY KEY,
+    version bigint NOT NULL,
+    plan text NOT NULL,
+    status text NOT NULL,
+    name text,
+    granted bigint NOT NULL,
+    available bigint NOT NULL,
+    held bigint NOT NULL,
+    captured bigint NOT NULL,
+    active bigint NOT NULL,
+    opened_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL
+) WITH (fillfactor = 50);
+
+-- One row a request that created or moved money, written with its events.
+CREATE TABLE idempotency_keys (
+    key bytea PRIMARY KEY,
+    fingerprint bytea NOT NULL,
+    status smallint NOT NULL,
+    body bytea NOT NULL,
+    location text,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX idempotency_keys_created_at_idx ON idempotency_keys (created_at);
+
+CREATE TABLE api_keys (
+    id uuid PRIMARY KEY,
+    prefix text NOT NULL,
+    sha256 bytea NOT NULL UNIQUE,
+    name text NOT NULL,
+    scope text NOT NULL CHECK (scope IN ('user', 'worker', 'admin')),
+    account_id uuid,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    CHECK ((scope = 'user') = (account_id IS NOT NULL))
+);
+CREATE INDEX api_keys_account_idx ON api_keys (account_id);
+
+-- Appends one batch of commands, whole or not at all. Returns the first position given, or, when nothing was
+-- written, what stood in the way: a version that exists already, keys that were used, a consumer already past.
+CREATE FUNCTION append_batch(
+    e_stream uuid[], e_version bigint[], e_topic text[], e_state bytea[],
+    t_id uuid[], t_version bigint[], t_account uuid[], t_type text[], t_status text[], t_priority smallint[],
+    t_project text[], t_queued timestamptz[], t_not_before timestamptz[], t_worker text[], t_token bigint[],
+    t_created timestamptz[], t_ended timestamptz[], t_percent smallint[], t_data text[], t_input text[],
+    t_result text[], t_lease_seconds float8[],
+    a_id uuid[], a_version bigint[], a_plan text[], a_status text[], a_name text[], a_granted bigint[],
+    a_available bigint[], a_held bigint[], a_captured bigint[], a_active bigint[], a_opened timestamptz[],
+    a_updated timestamptz[],
+    k_key bytea[], k_fingerprint bytea[], k_status smallint[], k_body bytea[], k_location text[],
+    c_consumer text[], c_position bigint[],
+    wake text,
+    OUT first_position bigint, OUT conflict boolean, OUT used_keys bytea[], OUT passed text[]
+) LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(151363045);
+    conflict := EXISTS (
+        SELECT FROM unnest(e_stream, e_version) AS n (i, v)
+        JOIN tallystick_events AS e ON e.originator_id = n.i AND e.originator_version = n.v
+    );
+    IF cardinality(k_key) > 0 THEN
+        SELECT array_agg(k.key) INTO used_keys FROM idempotency_keys AS k WHERE k.key = ANY (k_key);
+    END IF;
+    IF cardinality(c_consumer) > 0 THEN
+        SELECT array_agg(c.consumer) INTO passed
+        FROM unnest(c_consumer, c_position) AS n (consumer, position)
+        JOIN tracking AS c ON c.consumer = n.consumer AND c.position >= n.position;
+    END IF;
+    IF conflict OR used_keys IS NOT NULL OR passed IS NOT NULL THEN
+        RETURN;
+    END IF;
+
+    WITH written AS (
+        INSERT INTO tallystick_events (originator_id, originator_version, topic, state)
+        SELECT n.i, n.v, n.t, n.s
+        FROM unnest(e_stream, e_version, e_topic, e_state) WITH ORDINALITY AS n (i, v, t, s, o)
+        ORDER BY n.o
+        RETURNING notification_id
+    )
+    SELECT min(notification_id) INTO first_position FROM written;
+
+    IF cardinality(t_id) > 0 THEN
+        INSERT INTO tasks AS t (
+            id, version, account_id, type, status, priority, project, queued_at, not_before, worker, token,
+            created_at, ended_at, percent, data, input, result, lease_until
+        )
+        SELECT
+            n.id, n.version, n.account_id, n.type, n.status, n.priority, n.project, n.queued_at, n.not_before,
+            n.worker, n.token, n.created_at, n.ended_at, n.percent, n.data::json, n.input::json, n.result::json,
+            clock_timestamp() + make_interval(secs => n.lease_seconds)
+        FROM unnest(
+            t_id, t_version, t_account, t_type, t_status, t_priority, t_project, t_queued, t_not_before, t_worker,
+            t_token, t_created, t_ended, t_percent, t_data, t_input, t_result, t_lease_seconds
+        ) AS n (
+            id, version, account_id, type, status, priority, project, queued_at, not_before, worker, token,
+            created_at, ended_at, percent, data, input, result, lease_seconds
+        )
+        ORDER BY n.id
+        ON CONFLICT (id) DO UPDATE SET
+            version = excluded.version,
+            status = excluded.status,
+            queued_at = excluded.queued_at,
+            worker = excluded.worker,
+            token = excluded.token,
+            ended_at = excluded.ended_at,
+            data = excluded.data,
+            result = excluded.result,
+            lease_until = CASE
+                WHEN excluded.status NOT IN ('running', 'cancelling') THEN NULL
+                WHEN excluded.token > t.token THEN excluded.lease_until
+                ELSE t.lease_until
+            END,
+            percent = CASE
+                WHEN excluded.token > t.token OR excluded.status NOT IN ('running', 'cancelling') THEN excluded.percent
+                ELSE greatest(t.percent, excluded.percent)
+            END,
+            message = CASE WHEN excluded.token > t.token THEN NULL ELSE t.message END,
+            progress_completed = CASE WHEN excluded.token > t.token THEN NULL ELSE t.progress_completed END,
+            progress_total = CASE WHEN excluded.token > t.token THEN NULL ELSE t.progress_total END;
+    END IF;
+
+    IF cardinality(a_id) > 0 THEN
+        INSERT INTO accounts (
+            id, version, plan, status, name, granted, available, held, captured, active, opened_at, updated_at
+        )
+        SELECT *
+        FROM unnest(
+            a_id, a_version, a_plan, a_status, a_name, a_granted, a_available, a_held, a_captured, a_active,
+            a_opened, a_updated
+        ) AS n (id)
+        ORDER BY n.id
+        ON CONFLICT (id) DO UPDATE SET
+            version = excluded.version,
+            plan = excluded.plan,
+            status = excluded.status,
+            name = excluded.name,
+            granted = excluded.granted,
+            available = excluded.available,
+            held = excluded.held,
+            captured = excluded.captured,
+            active = excluded.active,
+            updated_at = excluded.updated_at;
+    END IF;
+
+    IF cardinality(k_key) > 0 THEN
+        INSERT INTO idempotency_keys (key, fingerprint, status, body, location)
+        SELECT * FROM unnest(k_key, k_fingerprint, k_status, k_body, k_location);
+    END IF;
+
+    IF cardinality(c_consumer) > 0 THEN
+        INSERT INTO tracking (consumer, position)
+        SELECT * FROM unnest(c_consumer, c_position)
+        ON CONFLICT (consumer) DO UPDATE SET position = excluded.position, updated_at = clock_timestamp();
+    END IF;
+
+    IF wake IS NOT NULL THEN
+        PERFORM pg_notify('tallystick_events', wake);
+    END IF;
+END $$;

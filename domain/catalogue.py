@@ -1,0 +1,61 @@
+"""Every event there is, by its stored name; the mapper, the docs and the golden files go by this list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from domain.event import Event
+from domain.ledger_events import (
+    AccountOpened,
+    CreditsCaptured,
+    CreditsGranted,
+    CreditsHeld,
+    CreditsReleased,
+    LedgerSnapshot,
+)
+from domain.task_events import (
+    TaskCancelled,
+    TaskCancelRequested,
+    TaskCompleted,
+    TaskFailed,
+    TaskReleased,
+    TaskRetried,
+    TaskStageReached,
+    TaskStalled,
+    TaskStarted,
+    TaskSubmitted,
+)
+
+EVENTS: tuple[type[Event], ...] = (
+    TaskSubmitted,
+    TaskStarted,
+    TaskStageReached,
+    TaskReleased,
+    TaskStalled,
+    TaskCancelRequested,
+    TaskCompleted,
+    TaskFailed,
+    TaskCancelled,
+    TaskRetried,
+    AccountOpened,
+    CreditsGranted,
+    CreditsHeld,
+    CreditsCaptured,
+    CreditsReleased,
+)
+SNAPSHOTS: tuple[type[Event], ...] = (LedgerSnapshot,)
+
+
+def stored_topic(event_type: type[Event], version: int | None = None) -> str:
+    """`task.submitted.v1`: the topic and the version of its stored form."""
+    return f"{event_type.TOPIC}.v{version or event_type.VERSION}"
+
+
+BY_STORED_TOPIC: Mapping[str, tuple[type[Event], int]] = MappingProxyType(
+    {
+        stored_topic(event_type, version): (event_type, version)
+        for event_type in (*EVENTS, *SNAPSHOTS)
+        for version in range(1, event_type.VERSION + 1)
+    }
+)

@@ -1,0 +1,108 @@
+"""Foreign data is made storable before it is kept, so that bad data never makes a write fail.
+
+What comes out is valid UTF-8 and valid for PostgreSQL's `text` and `jsonb`. Cleaning twice
+changes nothing that cleaning once did not.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TypeAlias
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+INTEGER_MAX = 2**63 - 1
+"""Largest magnitude kept: what a `bigint`, and every reader of 64-bit integers, can hold."""
+DEPTH_MAX = 32
+ITEMS_MAX = 10_000
+TEXT_LENGTH_MAX = 100_000
+
+_LINE_ENDING = re.compile(r"\r\n?")
+# C0 but tab and newline, DEL, C1, and surrogates (a `str` never holds them in valid pairs).
+_UNSTORABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def clean_text(value: str, length_max: int = TEXT_LENGTH_MAX) -> str:
+    """`value` without control characters but tab and newline, cut to `length_max` code points.
+
+    Carriage returns become newlines; NUL, DEL, C1 characters and lone surrogates go.
+    """
+    return _UNSTORABLE.sub("", _LINE_ENDING.sub("\n", value))[:length_max]
+
+
+def clean_number(value: float | None) -> int | float | None:
+    """`value`, or None where no store or reader holds it: non-finite, or an integer past 63 bits.
+
+    None rather than a string or a nearby number: the type stays the same and nothing is made up.
+    """
+    if isinstance(value, int):
+        return value if -INTEGER_MAX <= value <= INTEGER_MAX else None
+    return value if value is not None and math.isfinite(value) else None
+
+
+def clean_json(
+    value: object,
+    *,
+    depth_max: int = DEPTH_MAX,
+    items_max: int = ITEMS_MAX,
+    length_max: int = TEXT_LENGTH_MAX,
+) -> Json:
+    """`value` as JSON within bounds: never raises, whatever is in it.
+
+    `length_max` bounds each string and key in code points, `items_max` the values in the whole
+    document (later ones are dropped), `depth_max` the nesting of containers (deeper ones become
+    None). Keys that are not text are dropped; of keys equal after cleaning the first stays.
+    Anything that JSON cannot hold becomes None; tuples become lists.
+    """
+    return _Cleaning(items_max, length_max).clean(value, depth_max)
+
+
+class _Cleaning:
+    """One run over one document, with what is left of its budget of values."""
+
+    def __init__(self, items_max: int, length_max: int) -> None:
+        self.items_left = items_max
+        self.length_max = length_max
+
+    def clean(self, value: object, depth_left: int) -> Json:
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, str):
+            return clean_text(value, self.length_max)
+        if isinstance(value, int | float):
+            return clean_number(value)
+        return self.clean_container(value, depth_left) if depth_left > 0 else None
+
+    def clean_container(self, value: object, depth_left: int) -> Json:
+        if isinstance(value, dict):
+            return self.clean_object(value, depth_left)
+        if isinstance(value, list | tuple):
+            return self.clean_array(value, depth_left)
+        return None
+
+    def clean_array(self, values: list[object] | tuple[object, ...], depth_left: int) -> list[Json]:
+        cleaned: list[Json] = []
+        for value in values:
+            if not self.take():
+                break
+            cleaned.append(self.clean(value, depth_left - 1))
+        return cleaned
+
+    def clean_object(self, members: dict[object, object], depth_left: int) -> dict[str, Json]:
+        cleaned: dict[str, Json] = {}
+        for key, value in members.items():
+            name = clean_text(key, self.length_max) if isinstance(key, str) else None
+            if name is None or name in cleaned:
+                continue
+            if not self.take():
+                break
+            cleaned[name] = self.clean(value, depth_left - 1)
+        return cleaned
+
+    def take(self) -> bool:
+        """Whether one more value fits the budget; takes it."""
+        if self.items_left <= 0:
+            return False
+        self.items_left -= 1
+        return True

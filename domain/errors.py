@@ -1,0 +1,175 @@
+"""Every refusal and fault has one typed error, so that each edge can map it once.
+
+TallystickError
+├── DomainError              a rule said no; nothing changed
+│   ├── InvalidInput         a value is out of its bounds
+│   ├── UnknownTaskType      no such task type is registered
+│   ├── NotFound             no such thing, or not yours
+│   ├── AlreadyExists        the id is taken
+│   ├── IllegalTransition    the state machine has no such edge
+│   ├── LeaseLost            the fencing token is stale
+│   ├── InsufficientCredits  the balance does not cover the hold
+│   ├── CaptureExceedsHold   more was to be captured than is held
+│   ├── HoldNotFound         no open hold of that id
+│   ├── LimitReached         a plan's limit is used up
+│   ├── VersionMismatch      the caller's version is not the current one
+│   ├── KeyReused            an idempotency key came back with another request
+│   └── KeyInFlight          the first request with that key has not ended
+└── AdapterError             something outside failed
+    ├── Unavailable          the database cannot be reached (transient)
+    ├── Overloaded           a bounded queue is full (transient)
+    ├── ShuttingDown         this process accepts no more (transient)
+    └── CommandRejected      the database refused this one command's data
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from uuid import UUID
+
+
+class TallystickError(Exception):
+    """Root of the tree. `code` is stable and public; `transient` says that a later retry may succeed."""
+
+    code: ClassVar[str] = "internal"
+    transient: ClassVar[bool] = False
+
+
+class DomainError(TallystickError):
+    """A rule refused; nothing was written."""
+
+
+class InvalidInput(DomainError):
+    """`errors` holds (JSON pointer, sentence) pairs."""
+
+    code = "invalid_input"
+
+    def __init__(self, detail: str, *errors: tuple[str, str]) -> None:
+        super().__init__(detail)
+        self.errors = errors
+
+
+class UnknownTaskType(DomainError):
+    code = "unknown_task_type"
+
+    def __init__(self, type_name: str) -> None:
+        super().__init__(f"There is no task type {type_name!r}.")
+        self.type_name = type_name
+
+
+class NotFound(DomainError):
+    code = "not_found"
+
+
+class AlreadyExists(DomainError):
+    code = "already_exists"
+
+
+class IllegalTransition(DomainError):
+    """`allowed` lists the triggers that the machine has from `state`."""
+
+    code = "illegal_transition"
+
+    def __init__(self, noun: str, trigger: str, state: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"Cannot {trigger} a {noun} that is {state}.")
+        self.trigger = trigger
+        self.state = state
+        self.allowed = allowed
+
+
+class LeaseLost(DomainError):
+    """The worker no longer holds the task and must stop working on it."""
+
+    code = "lease_lost"
+
+    def __init__(self, task_id: UUID) -> None:
+        super().__init__("The lease on this task has passed on: stop working on it.")
+        self.task_id = task_id
+
+
+class InsufficientCredits(DomainError):
+    code = "insufficient_credits"
+
+    def __init__(self, required: int, available: int) -> None:
+        super().__init__(f"{required} credits are required, {available} are available.")
+        self.required = required
+        self.available = available
+
+
+class CaptureExceedsHold(DomainError):
+    code = "capture_exceeds_hold"
+
+    def __init__(self, amount: int, held: int) -> None:
+        super().__init__(f"Cannot capture {amount} credits of a hold of {held}.")
+        self.amount = amount
+        self.held = held
+
+
+class HoldNotFound(DomainError):
+    code = "hold_not_found"
+
+    def __init__(self, hold_id: UUID) -> None:
+        super().__init__("The account has no open hold of that id.")
+        self.hold_id = hold_id
+
+
+class LimitReached(DomainError):
+    """`retry_after_seconds` is an honest earliest time at which trying again can help."""
+
+    code = "limit_reached"
+
+    def __init__(self, limit: str, maximum: int, retry_after_seconds: int) -> None:
+        super().__init__(f"The limit {limit} of {maximum} is reached.")
+        self.limit = limit
+        self.maximum = maximum
+        self.retry_after_seconds = retry_after_seconds
+
+
+class VersionMismatch(DomainError):
+    code = "version_mismatch"
+
+    def __init__(self, expected: int, actual: int) -> None:
+        super().__init__(f"Version {expected} was expected, {actual} is current.")
+        self.expected = expected
+        self.actual = actual
+
+
+class KeyReused(DomainError):
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was used before with a different request.")
+
+
+class KeyInFlight(DomainError):
+    code = "idempotency_key_in_flight"
+
+    def __init__(self) -> None:
+        super().__init__("The first request with this Idempotency-Key has not ended yet.")
+
+
+class AdapterError(TallystickError):
+    """Something outside the rules failed."""
+
+
+class Unavailable(AdapterError):
+    code = "unavailable"
+    transient = True
+
+
+class Overloaded(AdapterError):
+    code = "overloaded"
+    transient = True
+
+    def __init__(self, what: str, maximum: int) -> None:
+        super().__init__(f"{what} is full ({maximum}); try again shortly.")
+        self.maximum = maximum
+
+
+class ShuttingDown(AdapterError):
+    code = "shutting_down"
+    transient = True
+
+
+class CommandRejected(AdapterError):
+    code = "command_rejected"

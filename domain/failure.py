@@ -1,0 +1,72 @@
+"""Why a task failed: one closed list of failure types, and the first classification of an exception."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from domain.event import DETAIL_LENGTH_MAX, Detail, Name, Text
+
+FailureType = Literal[
+    "model_error",
+    "param_error",
+    "timeout",
+    "network",
+    "stalled",
+    "rate_limited",
+    "storage",
+    "internal",
+    "unknown",
+]
+RETRYABLE: frozenset[FailureType] = frozenset(
+    {"timeout", "network", "rate_limited", "storage", "stalled"}
+)
+_MESSAGES: dict[FailureType, str] = {
+    "model_error": "The model could not produce a result.",
+    "param_error": "The input cannot be processed as it is.",
+    "timeout": "The task took longer than it may.",
+    "network": "A remote service could not be reached.",
+    "stalled": "The task stopped making progress.",
+    "rate_limited": "A provider is limiting requests at the moment.",
+    "storage": "A result could not be stored.",
+    "internal": "Something went wrong on our side.",
+    "unknown": "Something unexpected went wrong.",
+}
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What users see (`message`, without internals) and what operators see (`detail`, the whole cause)."""
+
+    type: FailureType
+    message: Text
+    detail: Detail = ""
+    stage: Annotated[Name | None, msgspec.Meta(description="stage in which it failed")] = None
+    retryable: bool = False
+
+
+def failure(
+    type_: FailureType,
+    *,
+    message: str | None = None,
+    detail: str = "",
+    stage: str | None = None,
+    retryable: bool | None = None,
+) -> Failure:
+    """Fill in the type's standard message and retryability where none is given; bound the detail."""
+    return Failure(
+        type=type_,
+        message=(message or _MESSAGES[type_])[:2000],
+        detail=detail[:DETAIL_LENGTH_MAX],
+        stage=stage,
+        retryable=type_ in RETRYABLE if retryable is None else retryable,
+    )
+
+
+def classify(error: BaseException) -> FailureType:
+    """Failure type of an exception that says nothing itself, from its class alone."""
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, ConnectionError):
+        return "network"
+    return "internal"

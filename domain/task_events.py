@@ -1,0 +1,129 @@
+"""The facts of a task's life; their topics, versions and fields are kept for ever."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+from uuid import UUID
+
+from msgspec import Raw
+
+from domain.event import Count, Credits, Event, Name, Percent, Text
+from domain.failure import Failure
+
+
+class TaskSubmitted(Event, frozen=True, kw_only=True):
+    """A task was accepted; its credits are held by the same commit. `input` is a JSON object."""
+
+    TOPIC: ClassVar[str] = "task.submitted"
+
+    account_id: UUID
+    type: Name
+    input: Raw
+    hold_id: UUID
+    credits: Credits
+    priority: Count
+    stalls_max: Count
+    project: Name | None = None
+    not_before: datetime | None = None
+
+
+class TaskStarted(Event, frozen=True, kw_only=True):
+    """A worker began an attempt; `token` fences off every earlier one."""
+
+    TOPIC: ClassVar[str] = "task.started"
+
+    run: Count
+    attempt: Count
+    worker: Name
+    token: Count
+
+
+class TaskStageReached(Event, frozen=True, kw_only=True):
+    """The attempt came to a named stage of its type."""
+
+    TOPIC: ClassVar[str] = "task.stage_reached"
+
+    token: Count
+    stage: Name
+    percent: Percent
+
+
+class TaskReleased(Event, frozen=True, kw_only=True):
+    """The worker handed the task back unfinished; it is queued again and keeps its hold."""
+
+    TOPIC: ClassVar[str] = "task.released"
+
+    token: Count
+    reason: Text = ""
+
+
+class TaskStalled(Event, frozen=True, kw_only=True):
+    """The lease lapsed without an answer; the task is queued again. `stalls` counts those of this run."""
+
+    TOPIC: ClassVar[str] = "task.stalled"
+
+    token: Count
+    stalls: Count
+
+
+class TaskCancelRequested(Event, frozen=True, kw_only=True):
+    """The worker is to be told to stop."""
+
+    TOPIC: ClassVar[str] = "task.cancel_requested"
+
+    reason: Text = ""
+
+
+class TaskCompleted(Event, frozen=True, kw_only=True):
+    """The whole result (a JSON object); `charged` was captured and `released` given back."""
+
+    TOPIC: ClassVar[str] = "task.completed"
+
+    token: Count
+    result: Raw
+    charged: Credits
+    released: Credits = 0
+
+
+class TaskFailed(Event, frozen=True, kw_only=True):
+    """The run ended without a result; the whole hold was given back."""
+
+    TOPIC: ClassVar[str] = "task.failed"
+
+    failure: Failure
+    released: Credits
+    token: Count = 0
+
+
+class TaskCancelled(Event, frozen=True, kw_only=True):
+    """The task ended at its user's wish; the whole hold was given back."""
+
+    TOPIC: ClassVar[str] = "task.cancelled"
+
+    released: Credits
+    reason: Text = ""
+
+
+class TaskRetried(Event, frozen=True, kw_only=True):
+    """Its user opened the next run of a failed task, with a new hold."""
+
+    TOPIC: ClassVar[str] = "task.retried"
+
+    run: Count
+    hold_id: UUID
+    credits: Credits
+
+
+TaskEvent = (
+    TaskSubmitted
+    | TaskStarted
+    | TaskStageReached
+    | TaskReleased
+    | TaskStalled
+    | TaskCancelRequested
+    | TaskCompleted
+    | TaskFailed
+    | TaskCancelled
+    | TaskRetried
+)
