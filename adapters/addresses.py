@@ -117,8 +117,7 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except BlockedAddressError as error:
-        message = "The host of this URL does not lead to a public address."
-        raise UnsafeUrl(message) from error
+        raise UnsafeUrl("The host of this URL does not lead to a public address.") from error
     except (SSRFGuardError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         message = (
             "Only public http and https URLs can be requested, with a plain host name, "
@@ -132,9 +131,7 @@ def _check_port(url: str) -> None:
     try:
         port = urlsplit(url).port
     except ValueError as error:
-        message = "This is not a URL."
-        raise UnsafeUrl(message) from error
+        raise UnsafeUrl("This is not a URL.") from error
     if port is not None and port not in PORTS:
         message = f"Port {port} cannot be requested."
         raise UnsafeUrl(message)
-

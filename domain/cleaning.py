@@ -31,7 +31,7 @@ def clean_text(value: str, length_max: int = TEXT_LENGTH_MAX) -> str:
     return _UNSTORABLE.sub("", _LINE_ENDING.sub("\n", value))[:length_max]
 
 
-def clean_number(value: float | None) -> int | float | None:
+def clean_number(value: int | float | None) -> int | float | None:  # noqa: PYI041 - told apart
     """`value`, or None where no store or reader holds it: non-finite, or an integer past 63 bits.
 
     None rather than a string or a nearby number: the type stays the same and nothing is made up.

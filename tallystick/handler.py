@@ -23,20 +23,30 @@ FailureType = Literal[
 ]
 
 
-class TaskFailure(Exception):  # noqa: N818 - it states an outcome, as the field names it
+class TaskFailure(Exception):
     """Raised by a handler to end its attempt with a stated reason.
 
-    `message` is shown to the user and must hold no internals; the cause (`raise … from`) is kept for operators.
+    `message` is shown to the user and must hold no internals; the cause (`raise … from`) is kept
+    for operators.
+    `retry_after_seconds` is what a remote service asked for, None when it asked for nothing.
     """
 
-    def __init__(self, type: FailureType, message: str, *, retryable: bool | None = None) -> None:
+    def __init__(
+        self,
+        type: FailureType,
+        message: str,
+        *,
+        retryable: bool | None = None,
+        retry_after_seconds: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.type: FailureType = type
         self.message = message
         self.retryable = retryable
+        self.retry_after_seconds = retry_after_seconds
 
 
-class TaskCancelled(Exception):  # noqa: N818
+class TaskCancelled(Exception):
     """Raised inside a handler when its task was cancelled, or its lease was lost; let it pass."""
 
 
@@ -59,11 +69,27 @@ class Objects(Protocol):
         ...
 
 
-class Fetch(Protocol):
-    """Streamed, size-limited and SSRF-guarded download."""
+Report = Callable[[int, int | None], Awaitable[None]]
+"""Told the bytes so far, and the total where it is known."""
 
-    async def __call__(self, url: str, target: Path, *, size_bytes_max: int) -> FetchedFile:
-        """Download `url` to `target`. Raises `TaskFailure` of type param_error, network or rate_limited."""
+
+class Fetch(Protocol):
+    """Streamed, size-limited way to a file from outside: an SSRF-guarded download, or an upload."""
+
+    async def __call__(
+        self, url: str, target: Path, *, size_bytes_max: int, report: Report | None = None
+    ) -> FetchedFile:
+        """Download `url` to `target`, which must not exist; nothing is left of it on failure.
+
+        `report` is awaited as bytes arrive. Raises `TaskFailure` of type param_error, network,
+        rate_limited or storage.
+        """
+        ...
+
+    async def upload(
+        self, path: str, target: Path, *, size_bytes_max: int, report: Report | None = None
+    ) -> FetchedFile:
+        """Copy an uploaded file, named by its path in the uploads folder, to `target`; as above."""
         ...
 
 

@@ -1,0 +1,85 @@
+"""Files that users uploaded are reached by a path inside one folder, and nothing outside it is."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import os
+import stat
+from collections.abc import AsyncIterator
+from io import FileIO
+from pathlib import Path, PurePosixPath
+
+from adapters.scratch_file import CHUNK_BYTES, refuse_size, write_scratch_file
+from tallystick.handler import FetchedFile, Report, TaskFailure
+
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Without O_NONBLOCK a FIFO laid in the folder would hold the thread for ever.
+_OPEN_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Uploads:
+    """The folder that uploads arrive in. Symbolic links work as long as they stay inside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def copy(
+        self, path: str, target: Path, *, size_bytes_max: int, report: Report | None = None
+    ) -> FetchedFile:
+        """Copy the upload at the relative `path` to `target`, which must not exist.
+
+        Raises `TaskFailure` of type param_error when there is no such regular file inside the
+        folder, without telling why, and as `write_scratch_file` does.
+        """
+        with await asyncio.to_thread(self._open, path) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            refuse_size(size_bytes, size_bytes_max)
+            size_bytes = await write_scratch_file(
+                _chunks(file),
+                target,
+                size_bytes_max=size_bytes_max,
+                size_bytes_declared=size_bytes,
+                report=report,
+            )
+        content_type, _ = mimetypes.guess_type(path)
+        return FetchedFile(url=f"upload:{path}", content_type=content_type, size_bytes=size_bytes)
+
+    def _open(self, path: str) -> FileIO:
+        try:
+            return FileIO(_open_beneath(self._folder, path), "r")
+        except (OSError, ValueError, RuntimeError) as error:
+            raise TaskFailure("param_error", "There is no such upload.") from error
+
+
+def _open_beneath(folder: Path, path: str) -> int:
+    """Descriptor of the regular file at `path` below `folder`. Raises `OSError` or `ValueError`.
+
+    Links are resolved first; then every step is opened from the one before without following
+    any, so that a link swapped in between leads nowhere.
+    """
+    if PurePosixPath(path).is_absolute():
+        raise ValueError("an upload path is relative")
+    root = folder.resolve(strict=True)
+    *folders, name = (root / path).resolve(strict=True).relative_to(root).parts
+    parent = os.open(root, _OPEN_FOLDER)
+    try:
+        for step in folders:
+            above, parent = parent, os.open(step, _OPEN_FOLDER, dir_fd=parent)
+            os.close(above)
+        return _open_regular(name, parent)
+    finally:
+        os.close(parent)
+
+
+def _open_regular(name: str, parent: int) -> int:
+    descriptor = os.open(name, _OPEN_FILE, dir_fd=parent)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise ValueError("an upload is a regular file")
+
+
+async def _chunks(file: FileIO) -> AsyncIterator[bytes]:
+    while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+        yield chunk
