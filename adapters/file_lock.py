@@ -28,7 +28,7 @@ class FileLock:
         return self._descriptor is not None
 
     def try_acquire(self, *, shared: bool = False) -> bool:
-        """Take the lock if that is possible at once. Raises OSError if the file cannot be opened."""
+        """Take the lock if it is free now. Raises OSError if the file cannot be opened."""
         assert self._descriptor is None, "the lock is held already"
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, LOCK_FILE_MODE)
         try:
