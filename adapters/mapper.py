@@ -37,12 +37,18 @@ class EventMapper(Mapper[UUID]):
         self._topics: dict[type[Event], str] = {}
 
     def encode(self, event: Event) -> tuple[str, bytes]:
-        """Stored topic and bytes of an event."""
+        """Stored topic and bytes of an event.
+
+        Reads them back first: raises `msgspec.ValidationError` for an event that breaks its own bounds, which
+        could never be loaded again.
+        """
         event_type = type(event)
         topic = self._topics.get(event_type)
         if topic is None:
             topic = self._topics[event_type] = stored_topic(event_type)
         state = self._encode(event)
+        decode = self._decoders.get(topic) or self._decoder(topic)
+        decode(state)
         if self.compressor:
             state = self.compressor.compress(state)
         if self.cipher:

@@ -43,7 +43,5 @@ def _never(_: object) -> bool:
 
 
 TASKS = Aggregate(name="task", evolve=task.evolve, ended=_task_ended)
-LEDGERS = Aggregate(
-    name="ledger", evolve=ledger.evolve, ended=_never, snapshot=ledger.snapshot
-)
+LEDGERS = Aggregate(name="ledger", evolve=ledger.evolve, ended=_never, snapshot=ledger.snapshot)
 AGGREGATES = (TASKS, LEDGERS)

@@ -268,9 +268,7 @@ def _captured(ledger: CreditLedger, command: CaptureHold, meta: Metadata) -> Cre
     )
 
 
-def _split(
-    slices: tuple[Slice, ...], amount: int
-) -> tuple[tuple[Slice, ...], tuple[Slice, ...]]:
+def _split(slices: tuple[Slice, ...], amount: int) -> tuple[tuple[Slice, ...], tuple[Slice, ...]]:
     """The first `amount` credits of the slices, and the rest."""
     taken: list[Slice] = []
     rest: list[Slice] = []

@@ -45,7 +45,10 @@ class Lifecycle:
         }
 
     def _machine(
-        self, machine_class: type[Machine], model: object = None, **options: Any  # noqa: ANN401
+        self,
+        machine_class: type[Machine],
+        model: object = None,
+        **options: Any,  # noqa: ANN401
     ) -> Machine:
         try:
             return machine_class(
@@ -66,7 +69,7 @@ class Lifecycle:
                 table[trigger, source] = tuple(
                     (
                         source if candidate.dest is None else candidate.dest,
-                        tuple((c.func, c.target) for c in candidate.conditions),
+                        tuple((str(c.func), c.target) for c in candidate.conditions),
                     )
                     for candidate in candidates
                 )

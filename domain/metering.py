@@ -30,9 +30,7 @@ def retry(
     retried = tasks.decide(task, command, meta)
     if not retried or task is None:
         return ()
-    hold = HoldCredits(
-        hold_id=command.hold_id, task_id=task.id, amount=command.credits, plan=plan
-    )
+    hold = HoldCredits(hold_id=command.hold_id, task_id=task.id, amount=command.credits, plan=plan)
     return (*retried, *ledgers.decide(ledger, hold, meta))
 
 

@@ -37,4 +37,6 @@ def plan_named(name: str) -> Plan:
         return PLANS[name]
     except KeyError:
         choice = ", ".join(sorted(PLANS))
-        raise InvalidInput("There is no such plan.", ("/plan", f"must be one of {choice}")) from None
+        raise InvalidInput(
+            "There is no such plan.", ("/plan", f"must be one of {choice}")
+        ) from None

@@ -304,7 +304,9 @@ def _submitted(task: Task | None, command: SubmitTask, meta: Metadata) -> TaskSu
     if task is not None:
         raise AlreadyExists("There is a task of that id already.")
     if command.priority not in PRIORITIES.values():
-        raise InvalidInput("Unknown priority.", ("/priority", "must be one of " + ", ".join(PRIORITIES)))
+        raise InvalidInput(
+            "Unknown priority.", ("/priority", "must be one of " + ", ".join(PRIORITIES))
+        )
     return TaskSubmitted(
         originator_id=command.task_id,
         originator_version=1,

@@ -1,0 +1,155 @@
+"""A batch of decided commands as the parameters of one append: events, read-model rows, keys and positions."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
+
+from adapters.arrays import (
+    Bigints,
+    Byteas,
+    Floats,
+    Jsons,
+    Smallints,
+    Texts,
+    Timestamps,
+    Uuids,
+)
+from adapters.decision import Committed, KeyRecord, Tracking
+from domain.aggregate import Aggregate
+from domain.balance import Balance
+from domain.event import Event
+from domain.ledger import CreditLedger
+from domain.task import Task
+
+_EMPTY = Raw(b"{}")
+_encode = msgspec.json.Encoder().encode
+_field = operator.attrgetter
+
+
+class Decided:
+    """What the commands of one batch decided, in order, over the states that came before.
+
+    `overlay` holds the states that the batch leaves; `created` the streams that had none before it.
+    """
+
+    def __init__(self) -> None:
+        self.outcomes: list[Committed | BaseException] = []
+        self.events: list[Event] = []
+        self.stored: list[tuple[str, bytes]] = []
+        self.overlay: dict[UUID, Any] = {}
+        self.created: set[UUID] = set()
+        self.aggregates: dict[UUID, Aggregate] = {}
+        self._records: list[KeyRecord] = []
+        self._tracked: list[Tracking] = []
+
+    def take(
+        self,
+        events: Sequence[Event],
+        stored: Sequence[tuple[str, bytes]],
+        after: Mapping[UUID, Any],
+        created: set[UUID],
+        record: KeyRecord | None,
+        tracking: Tracking | None,
+    ) -> None:
+        """Add what one command decided."""
+        self.events += events
+        self.stored += stored
+        for event in events:
+            self.overlay[event.originator_id] = after[event.originator_id]
+        self.created |= created
+        if record is not None:
+            self._records.append(record)
+        if tracking is not None:
+            self._tracked.append(tracking)
+
+    def written(self) -> Iterable[tuple[UUID, Any]]:
+        """Each stream the batch wrote to, with its last state."""
+        return self.overlay.items()
+
+    def parameters(self, *, lease_seconds: float) -> Sequence[object]:
+        """Values for `append_batch`, in its order."""
+        states = self.overlay.values()
+        tasks = [state for state in states if type(state) is Task]
+        balances = [state.balance for state in states if type(state) is CreditLedger]
+        return (
+            Uuids([event.originator_id for event in self.events]),
+            Bigints([event.originator_version for event in self.events]),
+            Texts([topic for topic, _ in self.stored]),
+            Byteas([data for _, data in self.stored]),
+            *self._task_columns(tasks, lease_seconds),
+            *_balance_columns(balances),
+            *_key_columns(self._records),
+            Texts(_column(self._tracked, "consumer")),
+            Bigints(_column(self._tracked, "position")),
+            "queued" if any(task.status == "queued" for task in tasks) else "",
+        )
+
+    def _task_columns(self, tasks: list[Task], lease_seconds: float) -> tuple[object, ...]:
+        created = self.created
+        return (
+            Uuids(_column(tasks, "id")),
+            Bigints(_column(tasks, "version")),
+            Uuids(_column(tasks, "account_id")),
+            Texts(_column(tasks, "type")),
+            Texts(_column(tasks, "status")),
+            Smallints(_column(tasks, "priority")),
+            Texts(_column(tasks, "project")),
+            Timestamps(_column(tasks, "queued_at")),
+            Timestamps(_column(tasks, "not_before")),
+            Texts(_column(tasks, "worker")),
+            Bigints(_column(tasks, "token")),
+            Timestamps(_column(tasks, "created_at")),
+            Timestamps(_column(tasks, "ended_at")),
+            Smallints(_column(tasks, "percent")),
+            Jsons([_encode(replace(task, input=_EMPTY, result=None)) for task in tasks]),
+            Jsons([bytes(task.input) if task.id in created else None for task in tasks]),
+            Jsons([bytes(task.result) if task.result is not None else None for task in tasks]),
+            Floats([lease_seconds] * len(tasks)),
+        )
+
+
+def _column(rows: Sequence[object], name: str) -> list[Any]:
+    return list(map(_field(name), rows))
+
+
+def _balance_columns(balances: list[Balance]) -> tuple[object, ...]:
+    columns: tuple[tuple[Callable[[list[Any]], object], str], ...] = (
+        (Uuids, "id"),
+        (Bigints, "version"),
+        (Texts, "plan"),
+        (Texts, "status"),
+        (Texts, "name"),
+        (Bigints, "granted"),
+        (Bigints, "available"),
+        (Bigints, "held"),
+        (Bigints, "captured"),
+        (Bigints, "active"),
+        (Timestamps, "opened_at"),
+        (Timestamps, "updated_at"),
+    )
+    return tuple(array(_column(balances, name)) for array, name in columns)
+
+
+def _key_columns(records: list[KeyRecord]) -> tuple[object, ...]:
+    return (
+        Byteas(_column(records, "key")),
+        Byteas(_column(records, "fingerprint")),
+        Smallints(_column(records, "status")),
+        Byteas(_column(records, "body")),
+        Texts(_column(records, "location")),
+    )
+
+
+def task_of(data: bytes | str, task_input: Raw, result: Raw | None) -> Task:
+    """The task of a read-model row: `data` without the two documents that have columns of their own."""
+    return replace(_decode_task(data), input=task_input, result=result)
+
+
+_decode_task = msgspec.json.Decoder(Task).decode
