@@ -16,11 +16,12 @@ class FileLock:
 
     Two instances in one process exclude each other as two processes do. A forked child keeps its
     parent's lock alive until both have let go. The file stays behind on purpose: removing it would
-    let two holders lock two files of one name.
+    let two holders lock two files of one name. Without `create` the file has to be there.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, create: bool = True) -> None:
         self._path = path
+        self._flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         self._descriptor: int | None = None
 
     @property
@@ -30,7 +31,7 @@ class FileLock:
     def try_acquire(self, *, shared: bool = False) -> bool:
         """Take the lock if it is free now. Raises OSError if the file cannot be opened."""
         assert self._descriptor is None, "the lock is held already"
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, LOCK_FILE_MODE)
+        descriptor = os.open(self._path, self._flags, LOCK_FILE_MODE)
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -40,7 +40,7 @@ def spawn_guard(folder: ServerFolder, programs: Path) -> None:
 
 def stop_when_unused(folder: ServerFolder, postmaster: Postmaster) -> bool:
     """Stop the server if nobody holds it; the caller holds the gate. True if nobody did."""
-    users = FileLock(folder.users)
+    users = FileLock(folder.users, create=False)
     if not users.try_acquire():
         return False
     try:
@@ -57,10 +57,11 @@ def watch(folder: ServerFolder, postmaster: Postmaster) -> None:
     Returns also when another guard watches, or when the folder was removed: whoever makes it anew
     makes a guard too.
     """
-    guard = FileLock(folder.guard)
-    if not guard.try_acquire():
-        return
+    # Nothing is created here: the folder may be on its way out.
+    guard = FileLock(folder.guard, create=False)
     try:
+        if not guard.try_acquire():
+            return
         while not _look(folder, postmaster, guard):
             threading.Event().wait(LOOK_SECONDS)
     except FileNotFoundError:
@@ -71,7 +72,7 @@ def watch(folder: ServerFolder, postmaster: Postmaster) -> None:
 
 def _look(folder: ServerFolder, postmaster: Postmaster, guard: FileLock) -> bool:
     """Whether the guard's work is done. Next time, when somebody starts or stops right now."""
-    gate = FileLock(folder.gate)
+    gate = FileLock(folder.gate, create=False)
     if not gate.try_acquire():
         return False
     try:
