@@ -1,0 +1,83 @@
+"""The queue inside the tasks table: what can be claimed, which leases have lapsed, and their renewal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+from psycopg_pool import AsyncConnectionPool
+
+from adapters.arrays import Bigints, Smallints, Texts, Uuids
+from adapters.decision import Cursor, Find
+from adapters.sql import statement
+from domain.aggregate import LEDGERS, TASKS, Stream
+
+LeaseState = Literal["held", "cancelling", "lost"]
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker's sign of life for one task, with its latest fine progress where there is news."""
+
+    task_id: UUID
+    token: int
+    percent: int | None = None
+    message: str | None = None
+    completed: int | None = None
+    total: int | None = None
+
+
+def find_claimable(types: Sequence[str], limit: int) -> Find:
+    """Up to `limit` queued tasks of these types, most urgent and oldest first.
+
+    Runs under the log's lock: nobody else claims, starts or cancels meanwhile, so rows need no lock of their own.
+    """
+
+    async def find(cursor: Cursor) -> Sequence[Stream]:
+        await cursor.execute(statement("select_claimable"), (Texts(types), limit), prepare=True)
+        return [Stream(TASKS, row[0]) for row in await cursor.fetchall()]
+
+    return find
+
+
+def find_lapsed(limit: int) -> Find:
+    """Up to `limit` tasks whose lease has lapsed by the database's clock, with their ledgers.
+
+    The rows are locked: a heartbeat either came first, and the task is not found, or comes too late.
+    """
+
+    async def find(cursor: Cursor) -> Sequence[Stream]:
+        await cursor.execute(statement("select_lapsed"), (limit,), prepare=True)
+        rows = await cursor.fetchall()
+        ledgers = {row[1] for row in rows}
+        return [Stream(TASKS, row[0]) for row in rows] + [Stream(LEDGERS, i) for i in ledgers]
+
+    return find
+
+
+class Leases:
+    """Renews leases and keeps fine progress, off the log."""
+
+    def __init__(self, pool: AsyncConnectionPool[Any], lease_seconds: float) -> None:
+        self._pool = pool
+        self.lease_seconds = lease_seconds
+
+    async def renew(self, beats: Sequence[Heartbeat]) -> dict[UUID, LeaseState]:
+        """Push each lease out by `lease_seconds` from now; says of each task whether it is still held."""
+        parameters = (
+            Uuids([beat.task_id for beat in beats]),
+            Bigints([beat.token for beat in beats]),
+            Smallints([beat.percent for beat in beats]),
+            Texts([beat.message for beat in beats]),
+            Bigints([beat.completed for beat in beats]),
+            Bigints([beat.total for beat in beats]),
+            self.lease_seconds,
+        )
+        states: dict[UUID, LeaseState] = {beat.task_id: "lost" for beat in beats}
+        async with self._pool.connection() as connection:
+            cursor = connection.cursor(binary=True)
+            await cursor.execute(statement("renew_leases"), parameters, prepare=True)
+            for task_id, status in await cursor.fetchall():
+                states[task_id] = "cancelling" if status == "cancelling" else "held"
+        return states

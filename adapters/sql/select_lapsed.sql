@@ -1,0 +1,7 @@
+SELECT id, account_id
+FROM tasks
+WHERE status IN ('running', 'cancelling')
+    AND lease_until < clock_timestamp()
+ORDER BY lease_until
+LIMIT %b
+FOR NO KEY UPDATE SKIP LOCKED

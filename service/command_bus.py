@@ -1,0 +1,351 @@
+"""The use cases: each method is one command, decided by the domain and committed with its money."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+from msgspec import Raw
+
+from adapters.committer import Committer
+from adapters.decision import Committed, Decision, Find, KeyRecord, States
+from adapters.queue import find_claimable, find_lapsed
+from domain import ledger, metering, task
+from domain.aggregate import LEDGERS, TASKS, Stream
+from domain.errors import KeyReused, NotFound, VersionMismatch
+from domain.event import Event, Metadata
+from domain.failure import Failure
+from domain.ledger_events import GrantKind
+from domain.plan import plan_named
+from domain.task import Task, TaskCommand
+from service.identifiers import new_id
+from service.task_types import TaskTypes
+
+Answer = Callable[[States], KeyRecord]
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Who sent a command, and within what; stands in every event it leads to."""
+
+    actor: str
+    correlation_id: UUID | None = None
+    trace_id: str | None = None
+
+
+class Once(msgspec.Struct, frozen=True, kw_only=True):
+    """Makes a command happen once: `key` digests principal, method, route and key, `fingerprint` the body.
+
+    `answer(states)` is the reply that is kept with the events and given again.
+    """
+
+    key: bytes
+    fingerprint: bytes
+    answer: Answer
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """A task as its user asks for it; `input` is a JSON object, `priority` a key of `PRIORITIES`."""
+
+    task_id: UUID
+    account_id: UUID
+    type: str
+    input: Raw
+    priority: str = "normal"
+    project: str | None = None
+    not_before: datetime | None = None
+
+
+class CommandBus:
+    """Carries out commands. Every method raises the domain's typed refusals and the committer's errors."""
+
+    def __init__(self, committer: Committer, types: TaskTypes) -> None:
+        self._committer = committer
+        self._types = types
+
+    # Accounts
+
+    async def open_account(
+        self,
+        account_id: UUID,
+        *,
+        plan: str,
+        name: str | None,
+        origin: Origin,
+        once: Once | None = None,
+    ) -> Committed:
+        """Open an account without credits."""
+        command = ledger.OpenAccount(account_id=account_id, plan=plan_named(plan).name, name=name)
+
+        def decide(states: States, meta: Metadata) -> Sequence[Event]:
+            return ledger.decide(states[account_id], command, meta)
+
+        return await self._execute(decide, origin, new=(Stream(LEDGERS, account_id),), once=once)
+
+    async def grant(
+        self,
+        account_id: UUID,
+        *,
+        amount: int,
+        kind: GrantKind,
+        source_ref: str,
+        reason: str,
+        origin: Origin,
+        priority: int = ledger.GRANT_PRIORITY_DEFAULT,
+        once: Once | None = None,
+    ) -> Committed:
+        """Grant credits; the same `source_ref` again changes nothing."""
+        command = ledger.GrantCredits(
+            grant_id=new_id(),
+            kind=kind,
+            amount=amount,
+            source_ref=source_ref,
+            priority=priority,
+            reason=reason,
+        )
+
+        def decide(states: States, meta: Metadata) -> Sequence[Event]:
+            return ledger.decide(states[account_id], command, meta)
+
+        return await self._execute(
+            decide, origin, streams=(Stream(LEDGERS, account_id),), once=once
+        )
+
+    # Users' verbs
+
+    async def submit(
+        self, submission: Submission, *, origin: Origin, once: Once | None = None
+    ) -> Committed:
+        """Hold the type's price and queue the task, in one commit."""
+        handler = self._types.named(submission.type)
+        self._types.read_input(submission.type, submission.input)
+        account_id, task_id = submission.account_id, submission.task_id
+        command = task.SubmitTask(
+            task_id=task_id,
+            account_id=account_id,
+            type=submission.type,
+            input=submission.input,
+            hold_id=new_id(),
+            credits=handler.price_credits,
+            priority=task.PRIORITIES.get(submission.priority, -1),
+            project=submission.project,
+            not_before=submission.not_before,
+        )
+
+        def decide(states: States, meta: Metadata) -> Sequence[Event]:
+            account = _account(states, account_id)
+            plan = plan_named(account.balance.plan)
+            return metering.submit(states[task_id], account, command, plan, meta)
+
+        return await self._execute(
+            decide,
+            origin,
+            streams=(Stream(LEDGERS, account_id),),
+            new=(Stream(TASKS, task_id),),
+            once=once,
+        )
+
+    async def cancel(
+        self,
+        task_id: UUID,
+        account_id: UUID,
+        *,
+        reason: str,
+        origin: Origin,
+        expected_version: int | None = None,
+        once: Once | None = None,
+    ) -> Committed:
+        """Cancel a queued task at once, or ask the worker of a running one to stop."""
+        command = task.CancelTask(reason=reason)
+        return await self._user_command(
+            task_id, account_id, command, origin, expected_version, once
+        )
+
+    async def retry(
+        self,
+        task_id: UUID,
+        account_id: UUID,
+        *,
+        origin: Origin,
+        expected_version: int | None = None,
+        once: Once | None = None,
+    ) -> Committed:
+        """Open the next run of a failed task, with a new hold at today's price."""
+        hold_id = new_id()
+
+        def decide(states: States, meta: Metadata) -> Sequence[Event]:
+            current = _own_task(states, task_id, account_id, expected_version)
+            price = self._types.named(current.type).price_credits
+            account = _account(states, account_id)
+            plan = plan_named(account.balance.plan)
+            command = task.RetryTask(hold_id=hold_id, credits=price)
+            return metering.retry(current, account, command, plan, meta)
+
+        return await self._execute(decide, origin, streams=_both(task_id, account_id), once=once)
+
+    async def _user_command(
+        self,
+        task_id: UUID,
+        account_id: UUID,
+        command: TaskCommand,
+        origin: Origin,
+        expected_version: int | None,
+        once: Once | None,
+    ) -> Committed:
+        def decide(states: States, meta: Metadata) -> Sequence[Event]:
+            current = _own_task(states, task_id, account_id, expected_version)
+            return metering.proceed(current, states[account_id], command, meta)
+
+        return await self._execute(decide, origin, streams=_both(task_id, account_id), once=once)
+
+    # Workers' verbs
+
+    async def claim(self, worker: str, types: Sequence[str], limit: int) -> list[Task]:
+        """Start up to `limit` queued tasks of these types under a new lease and fencing token each."""
+        command = task.StartTask(worker=worker)
+        found: list[Stream] = []
+        find = find_claimable(types, limit)
+
+        async def remember(cursor: object) -> Sequence[Stream]:
+            found[:] = await find(cursor)  # type: ignore[arg-type]
+            return found
+
+        def decide(states: States, meta: Metadata) -> Sequence[Event]:
+            return [
+                event
+                for stream in found
+                if _startable(states[stream.id])
+                for event in task.decide(states[stream.id], command, meta)
+            ]
+
+        committed = await self._execute(decide, Origin(actor=worker), find=remember)
+        return [state for state in committed.states.values() if type(state) is Task]
+
+    async def proceed(
+        self, task_id: UUID, account_id: UUID, command: TaskCommand, *, worker: str
+    ) -> Committed:
+        """Any verb of the worker that holds the task; one that ends it settles its hold with it."""
+
+        def decide(states: States, meta: Metadata) -> Sequence[Event]:
+            return metering.proceed(states[task_id], states[account_id], command, meta)
+
+        origin = Origin(actor=worker, correlation_id=task_id)
+        return await self._execute(decide, origin, streams=_both(task_id, account_id))
+
+    async def reach_stage(
+        self, task_id: UUID, account_id: UUID, *, token: int, stage: str, percent: int, worker: str
+    ) -> Committed:
+        """Record that the attempt came to a stage."""
+        command = task.ReachStage(token=token, stage=stage, percent=percent)
+        return await self.proceed(task_id, account_id, command, worker=worker)
+
+    async def complete(
+        self, task_id: UUID, account_id: UUID, *, token: int, result: Raw, worker: str
+    ) -> Committed:
+        """Record the result and capture the hold, in one commit."""
+        command = task.CompleteTask(token=token, result=result)
+        return await self.proceed(task_id, account_id, command, worker=worker)
+
+    async def fail(
+        self, task_id: UUID, account_id: UUID, *, token: int, failure: Failure, worker: str
+    ) -> Committed:
+        """Record the failure and release the hold, in one commit."""
+        command = task.FailTask(token=token, failure=failure)
+        return await self.proceed(task_id, account_id, command, worker=worker)
+
+    async def release(
+        self, task_id: UUID, account_id: UUID, *, token: int, reason: str, worker: str
+    ) -> Committed:
+        """Hand a task back to the queue, unfinished."""
+        command = task.ReleaseTask(token=token, reason=reason)
+        return await self.proceed(task_id, account_id, command, worker=worker)
+
+    # The service's own
+
+    async def rescue(self, limit: int) -> int:
+        """Queue again (or fail as `stalled`) up to `limit` tasks whose lease has lapsed; says how many."""
+        found: list[Stream] = []
+        find = find_lapsed(limit)
+
+        async def remember(cursor: object) -> Sequence[Stream]:
+            found[:] = await find(cursor)  # type: ignore[arg-type]
+            return found
+
+        def decide(states: States, meta: Metadata) -> Sequence[Event]:
+            events: list[Event] = []
+            ledgers = {s.id: states[s.id] for s in found if s.aggregate is LEDGERS}
+            for stream in found:
+                if stream.aggregate is not TASKS:
+                    continue
+                stalled: Task = states[stream.id]
+                if stalled.status not in {"running", "cancelling"}:
+                    continue
+                command = task.StallTask(token=stalled.token)
+                account = ledgers[stalled.account_id]
+                decided = metering.proceed(stalled, account, command, meta)
+                for event in decided:
+                    if event.originator_id == stalled.account_id:
+                        account = ledger.evolve(account, event)
+                ledgers[stalled.account_id] = account
+                events += decided
+            return events
+
+        await self._execute(decide, Origin(actor="rescue"), find=remember)
+        return sum(stream.aggregate is TASKS for stream in found)
+
+    async def _execute(
+        self,
+        decide: Callable[[States, Metadata], Sequence[Event]],
+        origin: Origin,
+        *,
+        streams: tuple[Stream, ...] = (),
+        new: tuple[Stream, ...] = (),
+        find: Find | None = None,
+        once: Once | None = None,
+    ) -> Committed:
+        command_id = new_id()
+        committed = await self._committer.execute(
+            Decision(
+                decide=decide,
+                command_id=command_id,
+                actor=origin.actor,
+                correlation_id=origin.correlation_id or command_id,
+                trace_id=origin.trace_id,
+                streams=streams,
+                new=new,
+                find=find,
+                key=once.key if once else None,
+                record=once.answer if once else None,
+            )
+        )
+        if once and committed.replayed and committed.replayed.fingerprint != once.fingerprint:
+            raise KeyReused
+        return committed
+
+
+def _both(task_id: UUID, account_id: UUID) -> tuple[Stream, Stream]:
+    return Stream(TASKS, task_id), Stream(LEDGERS, account_id)
+
+
+def _startable(state: Task | None) -> bool:
+    return state is not None and state.status == "queued"
+
+
+def _account(states: States, account_id: UUID) -> ledger.CreditLedger:
+    account: ledger.CreditLedger | None = states[account_id]
+    if account is None:
+        raise NotFound("There is no such account.")
+    return account
+
+
+def _own_task(
+    states: States, task_id: UUID, account_id: UUID, expected_version: int | None
+) -> Task:
+    """The task if it is this account's. Raises `NotFound`, then `VersionMismatch`."""
+    current: Task | None = states[task_id]
+    if current is None or current.account_id != account_id:
+        raise NotFound("There is no such task.")
+    if expected_version is not None and expected_version != current.version:
+        raise VersionMismatch(expected_version, current.version)
+    return current

@@ -1,0 +1,83 @@
+"""The registry of task types: the shipped ones, and those that other packages bring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from domain.errors import InvalidInput, UnknownTaskType
+from tallystick.handler import Handler
+
+ENTRY_POINT_GROUP = "tallystick.handlers"
+INPUT_BYTES_MAX = 64 * 1024
+"""Largest input of a task, as JSON."""
+
+
+class TaskTypes:
+    """Handlers by name. Raises `ValueError` at construction when two have the same name."""
+
+    def __init__(self, handlers: Iterable[Handler]) -> None:
+        self._handlers: dict[str, Handler] = {}
+        self._decoders: dict[str, msgspec.json.Decoder[Any]] = {}
+        for handler in handlers:
+            if handler.name in self._handlers:
+                raise ValueError(f"two handlers are named {handler.name!r}")
+            self._handlers[handler.name] = handler
+            self._decoders[handler.name] = msgspec.json.Decoder(handler.input_type)
+
+    def __iter__(self) -> Iterator[Handler]:
+        return iter(self._handlers.values())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._handlers)
+
+    def named(self, name: str) -> Handler:
+        """Raises `UnknownTaskType`."""
+        try:
+            return self._handlers[name]
+        except KeyError:
+            raise UnknownTaskType(name) from None
+
+    def read_input(self, name: str, data: Raw) -> msgspec.Struct:
+        """Input of a task, checked against its type's schema. Raises `UnknownTaskType`, `InvalidInput`."""
+        self.named(name)
+        if len(bytes(data)) > INPUT_BYTES_MAX:
+            detail = f"must be at most {INPUT_BYTES_MAX} bytes of JSON"
+            raise InvalidInput("The input is too large.", ("/input", detail))
+        try:
+            decoded: msgspec.Struct = self._decoders[name].decode(data)
+        except msgspec.ValidationError as error:
+            sentence, pointer = _pointer(str(error))
+            detail = "The input does not fit the task type."
+            raise InvalidInput(detail, ("/input" + pointer, sentence)) from error
+        return decoded
+
+
+def _pointer(message: str) -> tuple[str, str]:
+    """msgspec's sentence and, as a JSON pointer, the `$.a[0].b` path it ends with."""
+    sentence, _, path = message.partition(" - at `$")
+    steps = path.rstrip("`").replace("[", ".").replace("]", "").split(".")
+    return sentence, "".join(f"/{step}" for step in steps if step)
+
+
+def discover(modules: Iterable[str] = ()) -> list[Handler]:
+    """Handlers of installed packages (entry points) and of `modules`, each `package.module:attribute`."""
+    found = [_handlers(point.load()) for point in entry_points(group=ENTRY_POINT_GROUP)]
+    for path in modules:
+        module, _, attribute = path.partition(":")
+        found.append(_handlers(getattr(import_module(module), attribute)))
+    return [handler for handlers in found for handler in handlers]
+
+
+def _handlers(value: object) -> list[Handler]:
+    handlers = [value] if isinstance(value, Handler) else list(value)  # type: ignore[call-overload]
+    for handler in handlers:
+        if not isinstance(handler, Handler):
+            raise TypeError(f"{handler!r} is not a handler: declare it with @handler")
+    return handlers

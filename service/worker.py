@@ -1,0 +1,350 @@
+"""The worker: claims tasks in batches, runs their handlers, keeps their leases, ends each exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Literal, Protocol
+from uuid import UUID
+
+import msgspec
+import psycopg
+import structlog
+
+from adapters.queue import Heartbeat, Leases
+from domain.errors import (
+    CommandRejected,
+    DomainError,
+    IllegalTransition,
+    LeaseLost,
+    TallystickError,
+)
+from domain.task import (
+    CompleteTask,
+    ConfirmCancel,
+    FailTask,
+    ReleaseTask,
+    Task,
+    TaskCommand,
+)
+from service.attempt import Attempt, failure_of, perform
+from service.command_bus import CommandBus
+from service.identifiers import new_id
+from service.task_types import TaskTypes
+from tallystick.handler import Fetch, Objects, TaskCancelled
+
+_log = structlog.get_logger(__name__)
+RECORD_PAUSE_SECONDS = 0.2
+RECORD_PAUSE_SECONDS_MAX = 5.0
+
+
+class WorkerLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """`tasks_max` run at one time; a claim takes `claim_tasks_max`; leases are renewed every `heartbeat_seconds`.
+
+    Fine progress is written at most every `progress_seconds`. On stop, tasks get `grace_seconds` to finish.
+    """
+
+    tasks_max: int = 50
+    claim_tasks_max: int = 100
+    heartbeat_seconds: float = 10.0
+    progress_seconds: float = 0.5
+    poll_seconds: float = 3.0
+    grace_seconds: float = 30.0
+
+
+class Wake(Protocol):
+    """Tells when tasks may have become claimable."""
+
+    async def wait(self, timeout: float) -> object:  # noqa: ASYNC109 - the wait is the point
+        """Return when there is news, or after `timeout` seconds."""
+        ...
+
+
+StopReason = Literal["lost", "cancelled", "handed back"]
+
+
+class _Held:
+    """A task this worker holds; `renewed` is the monotonic second its lease was last known to be good."""
+
+    __slots__ = ("attempt", "job", "recording", "renewed", "stop_reason", "task")
+
+    def __init__(self, task: Task, attempt: Attempt | None) -> None:
+        self.task = task
+        self.attempt = attempt
+        self.renewed = time.monotonic()
+        self.stop_reason: StopReason | None = None
+        self.recording = False
+        self.job: asyncio.Task[None] | None = None
+
+    def stop(self, reason: StopReason) -> None:
+        """End the handler at its next await (or its next word, if it runs in a thread).
+
+        An end that is being recorded is not disturbed: the fencing token judges it.
+        """
+        if self.stop_reason is not None or self.job is None:
+            return
+        self.stop_reason = reason
+        if self.recording:
+            return
+        if self.attempt is not None:
+            self.attempt.cancelled = True
+        self.job.cancel()
+
+    def heartbeat(self) -> Heartbeat:
+        if self.attempt is not None:
+            return self.attempt.heartbeat()
+        return Heartbeat(task_id=self.task.id, token=self.task.token)
+
+
+class Worker:
+    """`run()` works until `stop()`; then it claims no more, and finishes or hands back what it holds."""
+
+    def __init__(  # noqa: PLR0913 - the composition root names every part
+        self,
+        bus: CommandBus,
+        leases: Leases,
+        types: TaskTypes,
+        wake: Wake,
+        *,
+        fetch: Fetch,
+        objects: Callable[[Task], Objects],
+        limits: WorkerLimits | None = None,
+        scratch: Path | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}-{new_id().hex[-6:]}"
+        self.limits = limits or WorkerLimits()
+        self._bus = bus
+        self._leases = leases
+        self._types = types
+        self._wake = wake
+        self._fetch = fetch
+        self._objects = objects
+        self._scratch = scratch
+        self._held: dict[UUID, _Held] = {}
+        self._freed = asyncio.Event()
+        self._stopping = asyncio.Event()
+
+    @property
+    def held(self) -> int:
+        """Tasks this worker holds at the moment."""
+        return len(self._held)
+
+    def stop(self) -> None:
+        """Claim no more; `run` returns when what is held has ended or been handed back."""
+        self._stopping.set()
+        self._freed.set()
+
+    async def run(self) -> None:
+        """Claim and work until `stop`; no fault of the database or of a handler ends it."""
+        keeper = asyncio.create_task(self._keep_leases(), name=f"{self.name} leases")
+        try:
+            while not self._stopping.is_set():
+                await self._turn()
+            await self._wind_down()
+        finally:
+            keeper.cancel()
+            for held in self._held.values():
+                if held.job is not None:
+                    held.job.cancel()
+
+    async def _turn(self) -> None:
+        """Claim what there is room for, or wait until there is room or work."""
+        free = self.limits.tasks_max - len(self._held)
+        if free <= 0:
+            self._freed.clear()
+            await self._freed.wait()
+            return
+        limit = min(free, self.limits.claim_tasks_max)
+        try:
+            tasks = await self._bus.claim(self.name, self._types.names, limit)
+        except TallystickError as error:
+            _log.warning("claim.failed", worker=self.name, error=str(error))
+            tasks = []
+        for task in tasks:
+            self._begin(task)
+        if len(tasks) < limit:
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Wait for work, for the next poll, or for the end."""
+        waits = [
+            asyncio.ensure_future(self._wake.wait(self.limits.poll_seconds)),
+            asyncio.ensure_future(self._stopping.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _wind_down(self) -> None:
+        """Let tasks finish for `grace_seconds`, then hand back the rest."""
+        jobs = [held.job for held in self._held.values() if held.job is not None]
+        if jobs:
+            await asyncio.wait(jobs, timeout=self.limits.grace_seconds)
+        for held in list(self._held.values()):
+            held.stop("handed back")
+        await asyncio.gather(*(h.job for h in self._held.values() if h.job), return_exceptions=True)
+
+    # One task, from its start to its one end.
+
+    def _begin(self, task: Task) -> None:
+        attempt = None
+        if task.type in self._types.names:
+            attempt = Attempt(
+                task,
+                self._types.named(task.type),
+                scratch=self._scratch,
+                objects=self._objects(task),
+                fetch=self._fetch,
+                record_stage=partial(self._reach_stage, task),
+            )
+        held = _Held(task, attempt)
+        self._held[task.id] = held
+        held.job = asyncio.create_task(self._work(held))
+
+    async def _work(self, held: _Held) -> None:
+        task = held.task
+        started = time.monotonic()
+        try:
+            outcome = await self._outcome(held)
+            _log.info(
+                "task.attempted",
+                task_id=str(task.id),
+                type=task.type,
+                attempt=task.attempt,
+                outcome=outcome,
+                duration_ms=round((time.monotonic() - started) * 1000, 1),
+            )
+        finally:
+            del self._held[task.id]
+            self._freed.set()
+            if held.attempt is not None:
+                await held.attempt.clear()
+
+    async def _outcome(self, held: _Held) -> str:
+        """Run the handler and record its end, here and nowhere else; says which word was recorded."""
+        task = held.task
+        try:
+            handler = self._types.named(task.type)
+            task_input = self._types.read_input(task.type, task.input)
+            assert held.attempt is not None
+            result = await perform(handler, task_input, held.attempt)
+        except (asyncio.CancelledError, TaskCancelled) as error:
+            if held.stop_reason is None and isinstance(error, asyncio.CancelledError):
+                raise
+            return await self._record_stop(held)
+        except LeaseLost:
+            return "lost"
+        except Exception as error:
+            failure = failure_of(error, held.attempt.reached if held.attempt else None)
+            return await self._record(held, FailTask(token=task.token, failure=failure))
+        return await self._record(held, CompleteTask(token=task.token, result=result))
+
+    async def _record_stop(self, held: _Held) -> str:
+        token = held.task.token
+        if held.stop_reason == "lost":
+            return "lost"
+        if held.stop_reason == "handed back":
+            reason = "the worker is shutting down"
+            return await self._record(held, ReleaseTask(token=token, reason=reason))
+        return await self._record(held, ConfirmCancel(token=token))
+
+    async def _record(self, held: _Held, command: TaskCommand) -> str:
+        """Commit the end of an attempt, through faults of the database for as long as the lease holds."""
+        task = held.task
+        held.recording = True
+        pause = RECORD_PAUSE_SECONDS
+        while True:
+            try:
+                await self._bus.proceed(task.id, task.account_id, command, worker=self.name)
+            except DomainError as refusal:
+                _log.warning("end.refused", task_id=str(task.id), error=str(refusal))
+                return "refused"
+            except CommandRejected as error:
+                if not isinstance(command, CompleteTask):
+                    _log.exception("end.rejected", task_id=str(task.id))
+                    return "rejected"
+                failure = failure_of(error, held.attempt.reached if held.attempt else None)
+                command = FailTask(token=task.token, failure=failure)
+            except TallystickError as error:
+                _log.warning("end.delayed", task_id=str(task.id), error=str(error))
+                if held.stop_reason == "lost":
+                    return "lost"
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RECORD_PAUSE_SECONDS_MAX)
+            else:
+                return _WORDS[type(command)]
+
+    async def _reach_stage(self, task: Task, stage: str, percent: int) -> None:
+        try:
+            await self._bus.reach_stage(
+                task.id,
+                task.account_id,
+                token=task.token,
+                stage=stage,
+                percent=percent,
+                worker=self.name,
+            )
+        except IllegalTransition as refusal:
+            if refusal.state == "cancelling":
+                raise TaskCancelled from refusal
+            raise LeaseLost(task.id) from refusal
+
+    # Leases: renewed while the work goes on, whatever it does.
+
+    async def _keep_leases(self) -> None:
+        """Every `progress_seconds` send what has news; every `heartbeat_seconds` send all."""
+        next_all = time.monotonic() + self.limits.heartbeat_seconds
+        while True:
+            await asyncio.sleep(self.limits.progress_seconds)
+            everyone = time.monotonic() >= next_all
+            beating = [h for h in self._held.values() if everyone or _has_news(h)]
+            if everyone:
+                next_all = time.monotonic() + self.limits.heartbeat_seconds
+            if beating:
+                await self._renew(beating)
+            self._give_up_lapsed()
+
+    async def _renew(self, beating: list[_Held]) -> None:
+        asked = time.monotonic()
+        try:
+            states = await self._leases.renew([held.heartbeat() for held in beating])
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            _log.warning("leases.failed", worker=self.name, error=str(error))
+            return
+        for held in beating:
+            match states[held.task.id]:
+                case "held":
+                    held.renewed = asked
+                case "cancelling":
+                    held.renewed = asked
+                    held.stop("cancelled")
+                case "lost":
+                    held.stop("lost")
+
+    def _give_up_lapsed(self) -> None:
+        """Without a word from the database for a whole lease, another worker may have the task."""
+        oldest = time.monotonic() - self._leases.lease_seconds
+        for held in self._held.values():
+            if held.renewed < oldest:
+                held.stop("lost")
+
+
+_WORDS = {
+    CompleteTask: "completed",
+    FailTask: "failed",
+    ConfirmCancel: "cancelled",
+    ReleaseTask: "handed back",
+}
+
+
+def _has_news(held: _Held) -> bool:
+    return held.attempt is not None and held.attempt.has_news
