@@ -27,6 +27,7 @@ SUPERUSER = "postgres"
 
 _LOG_NAME = "server.log"
 _PID_FILE_NAME = "postmaster.pid"
+_SOCKET_LOCK_NAME = f".s.PGSQL.{PORT}.lock"
 _PID_UNUSED = 2**31 - 1
 _STATUS_LINE = 7
 _BUILTIN_LOCALE_SINCE = 17
@@ -67,7 +68,7 @@ class Postmaster:
 
     def state(self) -> State:
         """What the server says of itself, if its process lives."""
-        lines = self._pid_file_lines()
+        lines = self._lock_file_lines(_PID_FILE_NAME)
         if not lines or not self._is_ours(int(lines[0])):
             return State.ABSENT
         status = lines[_STATUS_LINE].strip() if len(lines) > _STATUS_LINE else ""
@@ -145,15 +146,16 @@ class Postmaster:
             raise PostgresUnavailable(f"PostgreSQL does not start: {reason} {log}")
 
     def _disown_reused_pid(self) -> None:
-        """A server that was killed leaves its process id, which may be another process's by now.
+        """A killed server leaves its process id, which may be a zombie's or another process's now.
 
         PostgreSQL would then refuse to start. Only the id is replaced: the file also names the
         shared memory by which PostgreSQL finds sessions of the killed server that still live.
         """
-        lines = self._pid_file_lines()
-        if lines and psutil.pid_exists(int(lines[0])):
-            text = "\n".join([str(_PID_UNUSED), *lines[1:]])
-            (self._data / _PID_FILE_NAME).write_text(text + "\n")
+        for name in (_PID_FILE_NAME, _SOCKET_LOCK_NAME):
+            lines = self._lock_file_lines(name)
+            if lines and psutil.pid_exists(int(lines[0])):
+                text = "\n".join([str(_PID_UNUSED), *lines[1:]])
+                (self._data / name).write_text(text + "\n")
 
     def _is_ours(self, pid: int) -> bool:
         """Told by the working folder, which for a server is its data; a zombie has none."""
@@ -163,9 +165,9 @@ class Postmaster:
         except psutil.Error:
             return False
 
-    def _pid_file_lines(self) -> list[str]:
+    def _lock_file_lines(self, name: str) -> list[str]:
         try:
-            lines = (self._data / _PID_FILE_NAME).read_text().splitlines()
+            lines = (self._data / name).read_text().splitlines()
         except FileNotFoundError:
             return []
         return lines if lines and lines[0].strip().isdigit() else []
