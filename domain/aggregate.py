@@ -16,9 +16,9 @@ SNAPSHOT_EVENTS = 500
 
 
 class Aggregate(msgspec.Struct, frozen=True, kw_only=True):
-    """`evolve(state | None, event) -> state`; `snapshot(state, meta) -> Event` where loading needs one.
+    """`evolve(state | None, event) -> state`; `ended(state)`: not worth keeping in memory.
 
-    `ended(state)` is True when the state is not worth keeping in memory.
+    `snapshot(state, meta) -> Event` is there where loading needs one.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Every event there is, by its stored name; the mapper, the docs and the golden files go by this list."""
+"""Every event there is, by its stored name; mapper, docs and golden files go by this list."""
 
 from __future__ import annotations
 

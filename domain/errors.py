@@ -29,7 +29,7 @@ from uuid import UUID
 
 
 class TallystickError(Exception):
-    """Root of the tree. `code` is stable and public; `transient` says that a later retry may succeed."""
+    """Root of the tree. `code` is stable and public; `transient`: a later retry may succeed."""
 
     code: ClassVar[str] = "internal"
     transient: ClassVar[bool] = False

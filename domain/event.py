@@ -23,6 +23,8 @@ Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH_MAX)]
 Text = Annotated[str, msgspec.Meta(max_length=TEXT_LENGTH_MAX)]
 Detail = Annotated[str, msgspec.Meta(max_length=DETAIL_LENGTH_MAX)]
+Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
+"""Always with its offset from UTC, so that no reader takes it for local time."""
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -32,7 +34,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     `causation_id` is the command's id; `correlation_id` joins everything one request led to.
     """
 
-    at: datetime
+    at: Timestamp
     actor: Name
     correlation_id: UUID
     causation_id: UUID
@@ -42,8 +44,9 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A fact at one version of one stream (`originator_id`, from version 1 without gaps).
 
-    `TOPIC` and `VERSION` name its stored form for ever. A class whose version is above 1 lists in `UPCASTS` one
-    function for each older version, which turns that version's JSON object into the next one's.
+    `TOPIC` and `VERSION` name its stored form for ever. A class whose version is above 1 lists in
+    `UPCASTS` one function for each older version, which turns that version's JSON object into the
+    next one's.
     """
 
     TOPIC: ClassVar[str]

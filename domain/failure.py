@@ -1,4 +1,4 @@
-"""Why a task failed: one closed list of failure types, and the first classification of an exception."""
+"""Why a task failed: one closed list of failure types, and what an exception counts as."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from domain.event import DETAIL_LENGTH_MAX, Detail, Name, Text
+from domain.cleaning import clean_text
+from domain.event import (
+    DETAIL_LENGTH_MAX,
+    NAME_LENGTH_MAX,
+    TEXT_LENGTH_MAX,
+    Detail,
+    Name,
+    Text,
+)
 
 FailureType = Literal[
     "model_error",
@@ -36,7 +44,7 @@ _MESSAGES: dict[FailureType, str] = {
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What users see (`message`, without internals) and what operators see (`detail`, the whole cause)."""
+    """`message` is what users see, without internals; `detail` what operators see: the cause."""
 
     type: FailureType
     message: Text
@@ -53,12 +61,15 @@ def failure(
     stage: str | None = None,
     retryable: bool | None = None,
 ) -> Failure:
-    """Fill in the type's standard message and retryability where none is given; bound the detail."""
+    """Fill in the type's standard message and retryability where none is given.
+
+    Texts come from anywhere: they are cut to their bounds and rid of what cannot be stored.
+    """
     return Failure(
         type=type_,
-        message=(message or _MESSAGES[type_])[:2000],
-        detail=detail[:DETAIL_LENGTH_MAX],
-        stage=stage,
+        message=clean_text(message or "", TEXT_LENGTH_MAX) or _MESSAGES[type_],
+        detail=clean_text(detail, DETAIL_LENGTH_MAX),
+        stage=clean_text(stage or "", NAME_LENGTH_MAX) or None,
         retryable=type_ in RETRYABLE if retryable is None else retryable,
     )
 

@@ -1,4 +1,4 @@
-"""The credit ledger of one account: grants come in, holds set aside, captures charge, releases give back."""
+"""The credits of one account: grants bring in, holds set aside, captures charge."""
 
 from __future__ import annotations
 
@@ -22,18 +22,17 @@ from domain.errors import (
     NotFound,
 )
 from domain.event import COUNT_MAX, CREDITS_MAX, Event, Metadata
+from domain.grants import Grants, burn, moved, split, with_grant
 from domain.ledger_events import (
     AccountOpened,
     CreditsCaptured,
     CreditsGranted,
     CreditsHeld,
     CreditsReleased,
-    Grant,
     GrantKind,
     Hold,
     LedgerEvent,
     LedgerSnapshot,
-    Slice,
 )
 from domain.lifecycle import Lifecycle
 from domain.plan import Plan
@@ -61,19 +60,19 @@ ACTIVE_RETRY_SECONDS = 10
 GRANT_PRIORITY_DEFAULT = 100
 GRANTS_MAX = 10_000
 """Most grants with credits left in one ledger."""
-_BURN_RANK: dict[GrantKind, int] = {"trial": 0, "promotional": 1, "adjustment": 2, "paid": 3}
 
 
 class CreditLedger(msgspec.Struct, frozen=True, kw_only=True):
-    """State of an account. `grants` are those with credits left, in burn order; `holds` are the open ones.
+    """State of an account. `grants` are those with credits left; `holds` are the open ones.
 
-    Open holds are the account's active tasks; `day` and `day_count` count the holds made in one UTC day.
+    Open holds are the account's active tasks. `day_count` counts the holds made in `day`, the
+    latest UTC day with a hold, so a clock set back does not begin a day anew.
     """
 
     balance: Balance
-    grants: tuple[Grant, ...] = ()
+    grants: Grants = ()
     holds: Map[UUID, Hold] = Map()
-    source_refs: Map[str, bool] = Map()
+    source_refs: Map[str, None] = Map()
     day: date = date.min
     day_count: int = 0
 
@@ -136,8 +135,12 @@ def decide(
 ) -> tuple[LedgerEvent, ...]:
     """Events that `command` leads to; none when it was carried out before.
 
-    A hold is refused in this order: `NotFound`, `IllegalTransition`, `LimitReached` (active, then daily),
-    `InsufficientCredits`.
+    Refusals, in this order, after `NotFound` and `IllegalTransition`:
+    a grant's are `InvalidInput` (amount, priority), then quiet for a known `source_ref`,
+    `AlreadyExists` (grant id), `InvalidInput` (the account's sum), `LimitReached`;
+    a hold's are `InvalidInput` (amount), then quiet for the same open hold, `AlreadyExists`
+    (another one of that id), `LimitReached` (active, then daily), `InsufficientCredits`;
+    a capture's are `HoldNotFound`, `CaptureExceedsHold`; a release's is `HoldNotFound`.
     """
     if isinstance(command, OpenAccount):
         return (_opened(ledger, command, meta),)
@@ -178,6 +181,8 @@ def _granted(
         raise InvalidInput("Priority out of range.", ("/priority", f"must be 0 to {COUNT_MAX}"))
     if command.source_ref in ledger.source_refs:
         return ()
+    if any(grant.id == command.grant_id for grant in ledger.grants):
+        raise AlreadyExists("There is a grant of that id already.")
     if ledger.balance.granted + command.amount > CREDITS_MAX:
         raise InvalidInput("The account would hold too many credits.", ("/amount", "is too large"))
     if len(ledger.grants) >= GRANTS_MAX:
@@ -201,8 +206,10 @@ def _held(ledger: CreditLedger, command: HoldCredits, meta: Metadata) -> tuple[C
     ACCOUNT.target("hold", ledger.status)
     if command.amount < 0:
         raise InvalidInput("A hold cannot be negative.", ("/amount", "must be 0 or more"))
-    if command.hold_id in ledger.holds:
-        return ()
+    if (hold := ledger.holds.get(command.hold_id)) is not None:
+        if (hold.task_id, hold.amount) == (command.task_id, command.amount):
+            return ()
+        raise AlreadyExists("There is a hold of that id already.")
     _guard_limits(ledger, command.plan, meta.at)
     if command.amount > ledger.balance.available:
         raise InsufficientCredits(command.amount, ledger.balance.available)
@@ -214,7 +221,7 @@ def _held(ledger: CreditLedger, command: HoldCredits, meta: Metadata) -> tuple[C
             hold_id=command.hold_id,
             task_id=command.task_id,
             amount=command.amount,
-            slices=_burn(ledger.grants, command.amount),
+            slices=burn(ledger.grants, command.amount),
         ),
     )
 
@@ -222,24 +229,17 @@ def _held(ledger: CreditLedger, command: HoldCredits, meta: Metadata) -> tuple[C
 def _guard_limits(ledger: CreditLedger, plan: Plan, at: datetime) -> None:
     if ledger.balance.active >= plan.active_tasks_max:
         raise LimitReached("active_tasks_max", plan.active_tasks_max, ACTIVE_RETRY_SECONDS)
-    today = at.astimezone(UTC).date()
-    if ledger.day == today and ledger.day_count >= plan.daily_tasks_max:
-        tomorrow = datetime(today.year, today.month, today.day, tzinfo=UTC) + timedelta(days=1)
-        wait = max(1, int((tomorrow - at).total_seconds()) + 1)
+    day, made = _day_of(ledger, at)
+    if made >= plan.daily_tasks_max:
+        tomorrow = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+        wait = int((tomorrow - at).total_seconds()) + 1
         raise LimitReached("daily_tasks_max", plan.daily_tasks_max, wait)
 
 
-def _burn(grants: tuple[Grant, ...], amount: int) -> tuple[Slice, ...]:
-    """Slices of `amount` credits from grants in burn order; the balance was checked to cover it."""
-    slices: list[Slice] = []
-    for grant in grants:
-        if amount == 0:
-            break
-        if taken := min(amount, grant.remaining):
-            slices.append(Slice(grant.id, taken))
-            amount -= taken
-    assert amount == 0, "grants cover the available balance"
-    return tuple(slices)
+def _day_of(ledger: CreditLedger, at: datetime) -> tuple[date, int]:
+    """The UTC day that a hold at `at` counts in, and the holds made in it so far."""
+    day = max(at.astimezone(UTC).date(), ledger.day)
+    return day, ledger.day_count if day == ledger.day else 0
 
 
 def _hold_of(ledger: CreditLedger, hold_id: UUID, trigger: str) -> Hold:
@@ -247,6 +247,7 @@ def _hold_of(ledger: CreditLedger, hold_id: UUID, trigger: str) -> Hold:
     hold = ledger.holds.get(hold_id)
     if hold is None:
         raise HoldNotFound(hold_id)
+    HOLD.target(trigger, "held")
     return hold
 
 
@@ -254,7 +255,7 @@ def _captured(ledger: CreditLedger, command: CaptureHold, meta: Metadata) -> Cre
     hold = _hold_of(ledger, command.hold_id, "capture")
     if not 0 <= command.amount <= hold.amount:
         raise CaptureExceedsHold(command.amount, hold.amount)
-    taken, rest = _split(hold.slices, command.amount)
+    taken, rest = split(hold.slices, command.amount)
     return CreditsCaptured(
         originator_id=ledger.id,
         originator_version=ledger.version + 1,
@@ -266,20 +267,6 @@ def _captured(ledger: CreditLedger, command: CaptureHold, meta: Metadata) -> Cre
         released=hold.amount - command.amount,
         released_slices=rest,
     )
-
-
-def _split(slices: tuple[Slice, ...], amount: int) -> tuple[tuple[Slice, ...], tuple[Slice, ...]]:
-    """The first `amount` credits of the slices, and the rest."""
-    taken: list[Slice] = []
-    rest: list[Slice] = []
-    for piece in slices:
-        part = min(piece.amount, amount)
-        amount -= part
-        if part:
-            taken.append(Slice(piece.grant_id, part))
-        if piece.amount > part:
-            rest.append(Slice(piece.grant_id, piece.amount - part))
-    return tuple(taken), tuple(rest)
 
 
 def _released(ledger: CreditLedger, command: ReleaseHold, meta: Metadata) -> CreditsReleased:
@@ -306,10 +293,10 @@ def evolve(ledger: CreditLedger | None, event: Event) -> CreditLedger:
     balance = totals.evolve(ledger.balance, event)
     match event:
         case CreditsHeld():
-            today = event.meta.at.astimezone(UTC).date()
+            day, made = _day_of(ledger, event.meta.at)
             return CreditLedger(
                 balance=balance,
-                grants=_moved(ledger.grants, event.slices, free=-1, held=1),
+                grants=moved(ledger.grants, event.slices, free=-1, held=1),
                 holds=ledger.holds.set(
                     event.hold_id,
                     Hold(
@@ -321,13 +308,13 @@ def evolve(ledger: CreditLedger | None, event: Event) -> CreditLedger:
                     ),
                 ),
                 source_refs=ledger.source_refs,
-                day=today,
-                day_count=ledger.day_count + 1 if ledger.day == today else 1,
+                day=day,
+                day_count=made + 1,
             )
         case CreditsCaptured():
-            grants = _moved(ledger.grants, event.slices, free=0, held=-1)
+            grants = moved(ledger.grants, event.slices, free=0, held=-1)
             if event.released_slices:
-                grants = _moved(grants, event.released_slices, free=1, held=-1)
+                grants = moved(grants, event.released_slices, free=1, held=-1)
             return replace(
                 ledger, balance=balance, grants=grants, holds=ledger.holds.delete(event.hold_id)
             )
@@ -335,51 +322,18 @@ def evolve(ledger: CreditLedger | None, event: Event) -> CreditLedger:
             return replace(
                 ledger,
                 balance=balance,
-                grants=_moved(ledger.grants, event.slices, free=1, held=-1),
+                grants=moved(ledger.grants, event.slices, free=1, held=-1),
                 holds=ledger.holds.delete(event.hold_id),
             )
         case CreditsGranted():
             return replace(
                 ledger,
                 balance=balance,
-                grants=_with_grant(ledger.grants, event),
-                source_refs=ledger.source_refs.set(event.source_ref, True),
+                grants=with_grant(ledger.grants, event),
+                source_refs=ledger.source_refs.set(event.source_ref, None),
             )
         case _:
             raise TypeError(f"{type(event).__name__} is not an event of a ledger")
-
-
-def _moved(
-    grants: tuple[Grant, ...], slices: tuple[Slice, ...], *, free: int, held: int
-) -> tuple[Grant, ...]:
-    """Grants after the slices' amounts moved, `free` and `held` being the signs; empty ones leave."""
-    amounts = {piece.grant_id: piece.amount for piece in slices}
-    moved = []
-    for grant in grants:
-        amount = amounts.get(grant.id)
-        if amount is not None:
-            grant = replace(  # noqa: PLW2901 - the moved grant takes its place
-                grant, remaining=grant.remaining + free * amount, held=grant.held + held * amount
-            )
-            if grant.remaining == 0 and grant.held == 0:
-                continue
-        moved.append(grant)
-    return tuple(moved)
-
-
-def _with_grant(grants: tuple[Grant, ...], event: CreditsGranted) -> tuple[Grant, ...]:
-    grant = Grant(
-        id=event.grant_id,
-        kind=event.kind,
-        priority=event.priority,
-        order=event.originator_version,
-        remaining=event.amount,
-    )
-    return tuple(sorted((*grants, grant), key=_burn_key))
-
-
-def _burn_key(grant: Grant) -> tuple[int, int, int]:
-    return grant.priority, _BURN_RANK[grant.kind], grant.order
 
 
 def snapshot(ledger: CreditLedger, meta: Metadata) -> LedgerSnapshot:
@@ -423,7 +377,7 @@ def _restored(event: LedgerSnapshot) -> CreditLedger:
         ),
         grants=event.grants,
         holds=Map({hold.id: hold for hold in event.holds}),
-        source_refs=Map({ref: True for ref in event.source_refs}),
+        source_refs=Map(dict.fromkeys(event.source_refs)),
         day=event.day,
         day_count=event.day_count,
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 from typing import ClassVar, Literal
 from uuid import UUID
 
 import msgspec
 
-from domain.event import Count, Credits, Event, Name, Text
+from domain.event import Count, Credits, Event, Name, Text, Timestamp, Version
 
 GrantKind = Literal["paid", "promotional", "trial", "adjustment"]
 
@@ -86,10 +86,10 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     id: UUID
     kind: GrantKind
-    priority: int
-    order: int
-    remaining: int
-    held: int = 0
+    priority: Count
+    order: Version
+    remaining: Credits
+    held: Credits = 0
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,13 +97,13 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
 
     id: UUID
     task_id: UUID
-    amount: int
+    amount: Credits
     slices: tuple[Slice, ...]
-    held_at: datetime
+    held_at: Timestamp
 
 
 class LedgerSnapshot(Event, frozen=True, kw_only=True):
-    """A whole ledger at one version, kept beside the log so that loading need not fold all of it."""
+    """A whole ledger at one version, kept beside the log so that loading need not fold it all."""
 
     TOPIC: ClassVar[str] = "ledger.snapshot"
 
@@ -112,10 +112,10 @@ class LedgerSnapshot(Event, frozen=True, kw_only=True):
     status: Literal["open", "frozen", "closed"]
     granted: Credits
     captured: Credits
-    opened_at: datetime
-    updated_at: datetime
+    opened_at: Timestamp
+    updated_at: Timestamp
     grants: tuple[Grant, ...]
     holds: tuple[Hold, ...]
-    source_refs: tuple[str, ...]
+    source_refs: tuple[Name, ...]
     day: date
     day_count: Count

@@ -13,25 +13,24 @@ from domain.errors import IllegalTransition
 Guard = tuple[str, bool]
 Edge = tuple[str, tuple[Guard, ...]]
 Transition = dict[str, Any]
-_CALLBACKS = ("prepare", "before", "after")
-_MACHINE_CALLBACKS = ("before_state_change", "after_state_change", "prepare_event")
+_KEYS = frozenset({"trigger", "source", "dest", "conditions", "unless"})
 
 
 class Lifecycle:
     """One machine of one noun, compiled to `(trigger, state) -> edges`.
 
-    Guards (`conditions`, `unless`) are names of boolean attributes of the aggregate's state. Raises `ValueError` at
-    construction for callbacks, nested states, guards that are not names, and unknown states.
+    Guards (`conditions`, `unless`) are names of boolean attributes of the aggregate's state.
+    Raises `ValueError` at construction for callbacks, nested states, guards that are not names,
+    unknown states and states given twice.
     """
 
     def __init__(
         self, noun: str, states: Sequence[str], initial: str, transitions: Sequence[Transition]
     ) -> None:
-        for state in states:
-            if type(state) is not str or "_" in state or not state.isidentifier():
-                raise ValueError(f"{noun}: state {state!r} must be a plain, flat name")
+        _refuse_states(noun, states, initial)
         for transition in transitions:
             _refuse_callbacks(noun, transition)
+            _refuse_guards(noun, transition)
         self.noun = noun
         self.states = tuple(states)
         self.initial = initial
@@ -39,6 +38,7 @@ class Lifecycle:
         self.machine = self._machine(Machine)
         self.triggers = tuple(self.machine.events)
         self.table = self._compile()
+        self._refuse_unknown_states()
         self._allowed = {
             state: tuple(t for t in self.triggers if (t, state) in self.table)
             for state in self.states
@@ -59,7 +59,7 @@ class Lifecycle:
                 auto_transitions=False,
                 **options,
             )
-        except (MachineError, ValueError, KeyError) as error:
+        except (MachineError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self.noun}: {error}") from error
 
     def _compile(self) -> dict[tuple[str, str], tuple[Edge, ...]]:
@@ -74,6 +74,13 @@ class Lifecycle:
                     for candidate in candidates
                 )
         return table
+
+    def _refuse_unknown_states(self) -> None:
+        """`transitions` finds out only when the edge is taken."""
+        sources = {source for _, source in self.table}
+        targets = {target for edges in self.table.values() for target, _ in edges}
+        if unknown := (sources | targets) - set(self.states):
+            raise ValueError(f"{self.noun}: {sorted(map(str, unknown))} are no states")
 
     def allowed(self, state: str) -> tuple[str, ...]:
         """Triggers that have an edge from `state`, guards not looked at."""
@@ -99,7 +106,9 @@ class Lifecycle:
     def mermaid(self) -> str:
         """The machine as a mermaid state diagram, drawn by `transitions`."""
         drawn = _Drawn()
-        machine = self._machine(GraphMachine, drawn, graph_engine="mermaid", show_conditions=True)
+        machine = self._machine(
+            GraphMachine, drawn, graph_engine="mermaid", show_conditions=True, title=self.noun
+        )
         return str(machine.get_combined_graph().source).rstrip() + "\n"
 
 
@@ -107,12 +116,25 @@ class _Drawn:
     """The model that `transitions` wants before it draws."""
 
 
+def _refuse_states(noun: str, states: Sequence[str], initial: str) -> None:
+    for state in states:
+        if type(state) is not str or "_" in state or not state.isidentifier():
+            raise ValueError(f"{noun}: state {state!r} must be a plain, flat name")
+    if initial not in states:
+        raise ValueError(f"{noun}: the initial {initial!r} is no state")
+    if len(set(states)) != len(states):
+        raise ValueError(f"{noun}: a state is given twice")
+
+
 def _refuse_callbacks(noun: str, transition: Transition) -> None:
-    known = {"trigger", "source", "dest", "conditions", "unless"}
-    if unknown := set(transition) - known:
+    if unknown := set(transition) - _KEYS:
         raise ValueError(f"{noun}: {sorted(unknown)} refused: guards only, no callbacks")
+
+
+def _refuse_guards(noun: str, transition: Transition) -> None:
+    """A dotted name would be imported by `transitions`, and a callable be run by it."""
     for kind in ("conditions", "unless"):
-        guards = transition.get(kind, [])
-        for guard in [guards] if isinstance(guards, str) else guards:
-            if type(guard) is not str:
+        guards = transition.get(kind) or ()
+        for guard in [guards] if isinstance(guards, str) or callable(guards) else guards:
+            if type(guard) is not str or not guard.isidentifier():
                 raise ValueError(f"{noun}: guard {guard!r} must be an attribute's name")

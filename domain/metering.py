@@ -1,43 +1,49 @@
-"""Where a task and its money meet: each decision here gives the events of both, for one atomic append."""
+"""Where a task and its money meet: each decision gives the events of both, for one append."""
 
 from __future__ import annotations
+
+from uuid import UUID
 
 from domain import ledger as ledgers
 from domain import task as tasks
 from domain.errors import NotFound
 from domain.event import Event, Metadata
 from domain.ledger import CaptureHold, CreditLedger, HoldCredits, ReleaseHold
+from domain.ledger_events import LedgerEvent
 from domain.plan import Plan
-from domain.task import RetryTask, SubmitTask, Task, TaskCommand
+from domain.task import RetryTask, RunCommand, SubmitTask, Task
 from domain.task_events import TaskCancelled, TaskCompleted, TaskFailed
 
 
 def submit(
     task: Task | None, ledger: CreditLedger | None, command: SubmitTask, plan: Plan, meta: Metadata
 ) -> tuple[Event, ...]:
-    """A new task with the hold on its credits. Refusals are the ledger's first, then the task's."""
+    """A new task with the hold on its credits. Refusals are the task's first, then the ledger's."""
+    submitted = tasks.decide(task, command, meta)
     hold = HoldCredits(
         hold_id=command.hold_id, task_id=command.task_id, amount=command.credits, plan=plan
     )
-    held = ledgers.decide(ledger, hold, meta)
-    return (*tasks.decide(task, command, meta), *held)
+    return (*submitted, *_paid(ledger, command.account_id, hold, meta))
 
 
 def retry(
     task: Task | None, ledger: CreditLedger | None, command: RetryTask, plan: Plan, meta: Metadata
 ) -> tuple[Event, ...]:
-    """The next run of a failed task, with a new hold; the machine is asked before the ledger."""
+    """The next run of a failed task, with a new hold. Refusals are the task's first."""
     retried = tasks.decide(task, command, meta)
     if not retried or task is None:
         return ()
     hold = HoldCredits(hold_id=command.hold_id, task_id=task.id, amount=command.credits, plan=plan)
-    return (*retried, *ledgers.decide(ledger, hold, meta))
+    return (*retried, *_paid(ledger, task.account_id, hold, meta))
 
 
 def proceed(
-    task: Task | None, ledger: CreditLedger | None, command: TaskCommand, meta: Metadata
+    task: Task | None, ledger: CreditLedger | None, command: RunCommand, meta: Metadata
 ) -> tuple[Event, ...]:
-    """Any other command of a task; if it ends the task, its hold is settled with it."""
+    """What happens within a run; if it ends the run, the hold is settled with it.
+
+    Refusals are the task's first, then the ledger's.
+    """
     if task is None:
         raise NotFound("There is no such task.")
     events: list[Event] = []
@@ -46,8 +52,18 @@ def proceed(
         match event:
             case TaskCompleted(charged=charged):
                 capture = CaptureHold(hold_id=task.hold_id, amount=charged)
-                events += ledgers.decide(ledger, capture, meta)
+                events += _paid(ledger, task.account_id, capture, meta)
             case TaskFailed() | TaskCancelled():
                 release = ReleaseHold(hold_id=task.hold_id, reason=event.TOPIC)
-                events += ledgers.decide(ledger, release, meta)
+                events += _paid(ledger, task.account_id, release, meta)
     return tuple(events)
+
+
+def _paid(
+    ledger: CreditLedger | None,
+    account_id: UUID,
+    command: HoldCredits | CaptureHold | ReleaseHold,
+    meta: Metadata,
+) -> tuple[LedgerEvent, ...]:
+    assert ledger is None or ledger.id == account_id, "a task is paid from its own account"
+    return ledgers.decide(ledger, command, meta)

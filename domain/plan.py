@@ -12,7 +12,7 @@ from domain.event import COUNT_MAX
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """`active_tasks_max` bounds open holds at one time, `daily_tasks_max` holds made in one UTC day."""
+    """`active_tasks_max` bounds the open holds, `daily_tasks_max` the holds made in a UTC day."""
 
     name: str
     active_tasks_max: int = 10

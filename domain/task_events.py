@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
 from msgspec import Raw
 
-from domain.event import Count, Credits, Event, Name, Percent, Text
+from domain.event import Count, Credits, Event, Name, Percent, Text, Timestamp
 from domain.failure import Failure
 
 
@@ -25,7 +24,7 @@ class TaskSubmitted(Event, frozen=True, kw_only=True):
     priority: Count
     stalls_max: Count
     project: Name | None = None
-    not_before: datetime | None = None
+    not_before: Timestamp | None = None
 
 
 class TaskStarted(Event, frozen=True, kw_only=True):
@@ -59,7 +58,7 @@ class TaskReleased(Event, frozen=True, kw_only=True):
 
 
 class TaskStalled(Event, frozen=True, kw_only=True):
-    """The lease lapsed without an answer; the task is queued again. `stalls` counts those of this run."""
+    """The lease lapsed without an answer; the task is queued again, for the `stalls`th time."""
 
     TOPIC: ClassVar[str] = "task.stalled"
 

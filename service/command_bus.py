@@ -19,7 +19,7 @@ from domain.event import Event, Metadata
 from domain.failure import Failure
 from domain.ledger_events import GrantKind
 from domain.plan import plan_named
-from domain.task import Task, TaskCommand
+from domain.task import RunCommand, Task
 from service.identifiers import new_id
 from service.task_types import TaskTypes
 
@@ -188,7 +188,7 @@ class CommandBus:
         self,
         task_id: UUID,
         account_id: UUID,
-        command: TaskCommand,
+        command: RunCommand,
         origin: Origin,
         expected_version: int | None,
         once: Once | None,
@@ -223,7 +223,7 @@ class CommandBus:
         return [state for state in committed.states.values() if type(state) is Task]
 
     async def proceed(
-        self, task_id: UUID, account_id: UUID, command: TaskCommand, *, worker: str
+        self, task_id: UUID, account_id: UUID, command: RunCommand, *, worker: str
     ) -> Committed:
         """Any verb of the worker that holds the task; one that ends it settles its hold with it."""
 

@@ -29,8 +29,8 @@ from domain.task import (
     ConfirmCancel,
     FailTask,
     ReleaseTask,
+    RunCommand,
     Task,
-    TaskCommand,
 )
 from service.attempt import Attempt, failure_of, perform
 from service.command_bus import CommandBus
@@ -257,7 +257,7 @@ class Worker:
             return await self._record(held, ReleaseTask(token=token, reason=reason))
         return await self._record(held, ConfirmCancel(token=token))
 
-    async def _record(self, held: _Held, command: TaskCommand) -> str:
+    async def _record(self, held: _Held, command: RunCommand) -> str:
         """Commit the end of an attempt, through faults of the database for as long as the lease holds."""
         task = held.task
         held.recording = True

@@ -1,0 +1,264 @@
+"""The state of a task: its machine, its fields, and how each event changes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+from uuid import UUID
+
+import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
+
+from domain.event import Event
+from domain.failure import Failure
+from domain.lifecycle import Lifecycle
+from domain.task_events import (
+    TaskCancelled,
+    TaskCancelRequested,
+    TaskCompleted,
+    TaskEvent,
+    TaskFailed,
+    TaskReleased,
+    TaskRetried,
+    TaskStageReached,
+    TaskStalled,
+    TaskStarted,
+    TaskSubmitted,
+)
+
+TaskStatus = Literal["queued", "running", "cancelling", "completed", "failed", "cancelled"]
+
+TASK = Lifecycle(
+    "task",
+    ["queued", "running", "cancelling", "completed", "failed", "cancelled"],
+    "queued",
+    [
+        {"trigger": "start", "source": "queued", "dest": "running"},
+        {"trigger": "reach_stage", "source": "running", "dest": "running"},
+        {"trigger": "release", "source": "running", "dest": "queued"},
+        {"trigger": "release", "source": "cancelling", "dest": "cancelled"},
+        {"trigger": "stall", "source": "running", "dest": "queued", "conditions": "stalls_left"},
+        {"trigger": "stall", "source": "running", "dest": "failed", "unless": "stalls_left"},
+        {"trigger": "stall", "source": "cancelling", "dest": "cancelled"},
+        {"trigger": "complete", "source": ["running", "cancelling"], "dest": "completed"},
+        {"trigger": "fail", "source": ["running", "cancelling"], "dest": "failed"},
+        {"trigger": "cancel", "source": "queued", "dest": "cancelled"},
+        {"trigger": "cancel", "source": "running", "dest": "cancelling"},
+        {"trigger": "confirm_cancel", "source": "cancelling", "dest": "cancelled"},
+        {"trigger": "retry", "source": "failed", "dest": "queued"},
+    ],
+)
+TERMINAL = frozenset(state for state in TASK.states if TASK.terminal(state))
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """State of a task, and the row of its inline read model: one fold serves both.
+
+    `token` fences (it grows with every start); `credits_held` is what is on hold now,
+    `credits_charged` and `credits_released` are totals over all runs. `input` and `result` are
+    JSON objects.
+    """
+
+    id: UUID
+    version: int
+    status: TaskStatus
+    account_id: UUID
+    type: str
+    input: Raw
+    priority: int
+    stalls_max: int
+    hold_id: UUID
+    created_at: datetime
+    updated_at: datetime
+    queued_at: datetime
+    project: str | None = None
+    not_before: datetime | None = None
+    run: int = 1
+    attempt: int = 0
+    stalls: int = 0
+    token: int = 0
+    worker: str | None = None
+    stage: str | None = None
+    percent: int = 0
+    credits_held: int = 0
+    credits_charged: int = 0
+    credits_released: int = 0
+    result: Raw | None = None
+    failure: Failure | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def stalls_left(self) -> bool:
+        return self.stalls < self.stalls_max
+
+    @property
+    def ended(self) -> bool:
+        return self.status in TERMINAL
+
+
+def evolve(task: Task | None, event: Event) -> Task:
+    """Assign what `event` says. Never refuses, so a replay cannot fail."""
+    if isinstance(event, TaskSubmitted):
+        return _submitted(event)
+    assert task is not None, "a task's first event is its submission"
+    fold = _FOLDS.get(type(event))
+    if fold is None:
+        raise TypeError(f"{type(event).__name__} is not an event of a task")
+    return fold(task, event)
+
+
+def _submitted(event: TaskSubmitted) -> Task:
+    return Task(
+        id=event.originator_id,
+        version=event.originator_version,
+        status="queued",
+        account_id=event.account_id,
+        type=event.type,
+        input=event.input,
+        priority=event.priority,
+        stalls_max=event.stalls_max,
+        hold_id=event.hold_id,
+        created_at=event.meta.at,
+        updated_at=event.meta.at,
+        queued_at=event.meta.at,
+        project=event.project,
+        not_before=event.not_before,
+        credits_held=event.credits,
+    )
+
+
+def _started(task: Task, event: TaskStarted) -> Task:
+    return replace(
+        task,
+        version=event.originator_version,
+        updated_at=event.meta.at,
+        status="running",
+        attempt=event.attempt,
+        worker=event.worker,
+        token=event.token,
+        stage=None,
+        percent=0,
+        started_at=event.meta.at,
+    )
+
+
+def _stage_reached(task: Task, event: TaskStageReached) -> Task:
+    return replace(
+        task,
+        version=event.originator_version,
+        updated_at=event.meta.at,
+        stage=event.stage,
+        percent=event.percent,
+    )
+
+
+def _released(task: Task, event: TaskReleased) -> Task:
+    return replace(
+        task,
+        version=event.originator_version,
+        updated_at=event.meta.at,
+        queued_at=event.meta.at,
+        status="queued",
+        worker=None,
+    )
+
+
+def _stalled(task: Task, event: TaskStalled) -> Task:
+    return replace(
+        task,
+        version=event.originator_version,
+        updated_at=event.meta.at,
+        queued_at=event.meta.at,
+        status="queued",
+        worker=None,
+        stalls=event.stalls,
+    )
+
+
+def _cancel_requested(task: Task, event: TaskCancelRequested) -> Task:
+    return replace(
+        task, version=event.originator_version, updated_at=event.meta.at, status="cancelling"
+    )
+
+
+def _completed(task: Task, event: TaskCompleted) -> Task:
+    return replace(
+        task,
+        version=event.originator_version,
+        updated_at=event.meta.at,
+        ended_at=event.meta.at,
+        status="completed",
+        worker=None,
+        percent=100,
+        result=event.result,
+        credits_held=0,
+        credits_charged=task.credits_charged + event.charged,
+        credits_released=task.credits_released + event.released,
+    )
+
+
+def _failed(task: Task, event: TaskFailed) -> Task:
+    return replace(
+        task,
+        version=event.originator_version,
+        updated_at=event.meta.at,
+        ended_at=event.meta.at,
+        status="failed",
+        worker=None,
+        failure=event.failure,
+        credits_held=0,
+        credits_released=task.credits_released + event.released,
+    )
+
+
+def _cancelled(task: Task, event: TaskCancelled) -> Task:
+    return replace(
+        task,
+        version=event.originator_version,
+        updated_at=event.meta.at,
+        ended_at=event.meta.at,
+        status="cancelled",
+        worker=None,
+        credits_held=0,
+        credits_released=task.credits_released + event.released,
+    )
+
+
+def _retried(task: Task, event: TaskRetried) -> Task:
+    return replace(
+        task,
+        version=event.originator_version,
+        updated_at=event.meta.at,
+        queued_at=event.meta.at,
+        status="queued",
+        run=event.run,
+        attempt=0,
+        stalls=0,
+        hold_id=event.hold_id,
+        credits_held=event.credits,
+        failure=None,
+        stage=None,
+        percent=0,
+        started_at=None,
+        ended_at=None,
+    )
+
+
+_FOLDS: Mapping[type[Event], Callable[[Task, Any], Task]] = MappingProxyType(
+    {
+        TaskStarted: _started,
+        TaskStageReached: _stage_reached,
+        TaskReleased: _released,
+        TaskStalled: _stalled,
+        TaskCancelRequested: _cancel_requested,
+        TaskCompleted: _completed,
+        TaskFailed: _failed,
+        TaskCancelled: _cancelled,
+        TaskRetried: _retried,
+    }
+)
+assert {TaskSubmitted, *_FOLDS} == set(get_args(TaskEvent)), "each event has its fold"
