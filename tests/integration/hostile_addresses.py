@@ -1,6 +1,13 @@
 """Where a request must never go: spellings for URLs, and answers for name servers."""
 
+# ruff: noqa: RUF001, S104 - that they look alike is the point
+
 from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+ResolverAnswer: TypeAlias = tuple[int, int, int, str, tuple[Any, ...]]
+"""One row of what `socket.getaddrinfo` returns."""
 
 SPELLINGS = (
     # loopback and unspecified
