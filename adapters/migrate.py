@@ -11,7 +11,7 @@ import hashlib
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -90,6 +90,7 @@ class _Books(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo ships no t
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Be the only migrator; yoyo's own lock is then not needed and never taken."""
+        self._begin_session()
         self.connection.execute(f"set lock_timeout = '{LOCK_SECONDS_MAX}s'")
         self.connection.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
         self._is_locked = True
@@ -111,8 +112,7 @@ class _Books(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo ships no t
         return dict(rows.fetchall())
 
     def apply(self, file: _SqlFile) -> None:
-        # No file's `set` reaches the next one.
-        self.connection.execute("reset all")
+        self._begin_session()
         try:
             if file.transactional:
                 with self.transaction():
@@ -126,6 +126,13 @@ class _Books(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo ships no t
             raise
         except psycopg.Error as error:
             raise MigrationFailed(f"{file.id} was refused: {error}") from error
+
+    def _begin_session(self) -> None:
+        """Let no file's `set` reach the next one, and no statement outlive a killed process."""
+        self.connection.execute("reset all")
+        # A server on a system that cannot tell refuses any value but 0.
+        with suppress(psycopg.errors.InvalidParameterValue):
+            self.connection.execute("set client_connection_check_interval = '1s'")
 
     def get_log_data(self, migration: _SqlFile, operation: str = "apply") -> dict[str, str]:
         """Replaces yoyo's, which needs a user name and asks DNS for this machine's."""
