@@ -1,5 +1,5 @@
-SELECT notification_id, originator_id, originator_version, topic, state
+SELECT notification_id, topic, state
 FROM tallystick_events
-WHERE notification_id > %(after)s
+WHERE notification_id > %(after)s AND notification_id <= %(upto)s
 ORDER BY notification_id
 LIMIT %(limit)s
