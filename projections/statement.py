@@ -1,0 +1,102 @@
+"""Behind: each account's statement, one line for each movement of its credits.
+
+The row of an account is its newest line, and every version of it is kept: so a line needs nothing
+but the line before it for its balance, and a rebuild needs nothing but the log. Line (account_id,
+version) is event (stream, version) of the log.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from domain.event import Event
+from domain.ledger_events import CreditsCaptured, CreditsGranted, CreditsHeld, CreditsReleased
+from projections.projection import Projection
+
+NAME = "statement"
+VERSION = 1
+LineKind = Literal["granted", "held", "captured", "released"]
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One event's effect on one account's credits.
+
+    `amount` is what was granted, held, charged or released. The changes are signed and lead to
+    `available` and `held`, the balance after the event; a capture of a part gives the rest back in
+    the same line.
+    """
+
+    account_id: UUID
+    version: int
+    at: datetime
+    kind: LineKind
+    amount: int
+    available_change: int
+    held_change: int
+    available: int
+    held: int
+    actor: str
+    correlation_id: UUID
+    task_id: UUID | None = None
+    hold_id: UUID | None = None
+    grant_id: UUID | None = None
+    source_ref: str | None = None
+    reason: str = ""
+
+
+class _Movement(NamedTuple):
+    kind: LineKind
+    amount: int
+    available: int
+    held: int
+
+
+def evolve(line: Line | None, event: Event) -> Line:
+    """The line that follows `line`; None is an account without movements."""
+    movement = _movement(event)
+    return Line(
+        account_id=event.originator_id,
+        version=event.originator_version,
+        at=event.meta.at,
+        kind=movement.kind,
+        amount=movement.amount,
+        available_change=movement.available,
+        held_change=movement.held,
+        available=(0 if line is None else line.available) + movement.available,
+        held=(0 if line is None else line.held) + movement.held,
+        actor=event.meta.actor,
+        correlation_id=event.meta.correlation_id,
+        task_id=getattr(event, "task_id", None),
+        hold_id=getattr(event, "hold_id", None),
+        grant_id=getattr(event, "grant_id", None),
+        source_ref=getattr(event, "source_ref", None),
+        reason=getattr(event, "reason", ""),
+    )
+
+
+def _movement(event: Event) -> _Movement:
+    match event:
+        case CreditsGranted(amount=amount):
+            return _Movement("granted", amount, available=amount, held=0)
+        case CreditsHeld(amount=amount):
+            return _Movement("held", amount, available=-amount, held=amount)
+        case CreditsCaptured(amount=amount, released=released):
+            return _Movement("captured", amount, available=released, held=-amount - released)
+        case CreditsReleased(amount=amount):
+            return _Movement("released", amount, available=amount, held=-amount)
+        case _:
+            raise TypeError(f"{type(event).__name__} moves no credits")
+
+
+STATEMENT = Projection(
+    name=NAME,
+    version=VERSION,
+    row=Line,
+    events=frozenset({CreditsGranted, CreditsHeld, CreditsCaptured, CreditsReleased}),
+    evolve=evolve,
+    every_version=True,
+)
