@@ -33,7 +33,7 @@ class TaskFailure(Exception):
 
     def __init__(
         self,
-        type: FailureType,
+        type: FailureType,  # noqa: A002 - the field's name
         message: str,
         *,
         retryable: bool | None = None,
@@ -51,7 +51,7 @@ class TaskCancelled(Exception):
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """One object in object storage: its key, the URL or path to read it, size in bytes and SHA-256 in hex."""
+    """One object in object storage: its key, the URL or path to read it, its SHA-256 in hex."""
 
     key: str
     url: str
@@ -113,7 +113,7 @@ class Context(Protocol):
     fetch: Fetch
 
     async def stage(self, name: str) -> None:
-        """Record that a stage was reached: a fact in the log. `name` must be one of the type's stages."""
+        """Record that a stage was reached, a fact in the log: one of the type's stages."""
         ...
 
     async def progress(
@@ -136,8 +136,8 @@ HandlerFunction = Callable[[Any, Any], Any]
 class Handler(msgspec.Struct, frozen=True, kw_only=True):
     """A registered task type and its function.
 
-    `price_credits` is held at submit; `stages` maps a stage to its percent (1-99); `attempt_seconds_max` bounds one
-    attempt. A function that is not a coroutine runs in a thread.
+    `price_credits` is held at submit; `stages` maps a stage to its percent (1-99);
+    `attempt_seconds_max` bounds one attempt. A function that is not a coroutine runs in a thread.
     """
 
     name: str
@@ -161,7 +161,7 @@ def handler(
     stages: Mapping[str, int] | None = None,
     attempt_seconds_max: int = 300,
 ) -> Callable[[Callable[[Input, Context], Awaitable[Output] | Output]], Handler]:
-    """Declare a task type. The function's annotations give the input and output schemas (`msgspec.Struct`s).
+    """Declare a task type; the function's annotations give its schemas (`msgspec.Struct`s).
 
     Raises `TypeError` at declaration when they are missing.
     """

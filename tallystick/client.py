@@ -1,0 +1,412 @@
+"""The service's verbs as methods, for threads (`Client`) and for asyncio (`AsyncClient`).
+
+Every call is bounded in time and repeated after transient failures, commands always with the same
+Idempotency-Key, so that one call has one effect. Both raise what `tallystick.errors` lists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from datetime import datetime
+from threading import Event
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+import msgspec
+
+from tallystick import exchange
+from tallystick.errors import ApiError, LimitReached, Unavailable, Unreachable, WaitTimeout
+from tallystick.exchange import Address, Call, RetryPolicy
+from tallystick.models import (
+    Account,
+    HistoryEntry,
+    Page,
+    Priority,
+    StatementLine,
+    Task,
+    TaskStatus,
+    TaskType,
+)
+
+T = TypeVar("T")
+CONNECT_SECONDS_MAX = 5.0
+ANSWER_SECONDS_MAX = 30.0
+POLL_SECONDS = 0.5
+_PASSING = (Unreachable, Unavailable, LimitReached)
+"""What does not end the waiting for a task that is known to exist."""
+
+
+class Client:
+    """Calls the service and blocks. May be shared by threads; close it, or use it with `with`.
+
+    Without `url` or `api_key` those of the environment are taken (TALLYSTICK_URL,
+    TALLYSTICK_API_KEY). Raises `ValueError` when they are missing or malformed.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout_seconds: float = ANSWER_SECONDS_MAX,
+        retries: RetryPolicy | None = None,
+    ) -> None:
+        address = Address.found(url, api_key)
+        self.url = address.url
+        self._timeout_seconds = timeout_seconds
+        self._retries = retries or RetryPolicy()
+        self._http = httpx.Client(
+            base_url=address.url, headers=address.headers, mounts=address.direct
+        )
+        self._closed = Event()
+
+    def submit(
+        self,
+        type: str,  # noqa: A002 - the field's name
+        input: Mapping[str, Any] | msgspec.Struct,  # noqa: A002
+        *,
+        priority: Priority = "normal",
+        project: str | None = None,
+        not_before: datetime | None = None,
+        idempotency_key: str | None = None,
+    ) -> Task:
+        """Hold the type's price and queue the task.
+
+        Without a key of your own each call is one submission; give one to make calls that repeat
+        (after a crash of yours) the same submission, for 7 days.
+        """
+        body = exchange.submission(type, input, priority, project, not_before)
+        return self._call(exchange.post("/v1/tasks", body, key=idempotency_key), Task)
+
+    def get(self, task_id: str) -> Task:
+        """The task as it is now."""
+        return self._call(exchange.get(exchange.task_path(task_id)), Task)
+
+    def wait(self, task_id: str, *, timeout_seconds: float) -> Task:
+        """The task when it has ended, in whatever way. Raises `WaitTimeout` with its last state."""
+        waiting = _Waiting(timeout_seconds)
+        while True:
+            call = exchange.get(exchange.task_path(task_id), wait_seconds=waiting.ask())
+            try:
+                task = waiting.heard(self._call(call, Task, waiting.deadline))
+            except _PASSING as error:
+                task = waiting.missed(error)
+            if task.ended:
+                return task
+            self._pause(waiting.pause())
+
+    def watch(
+        self, task_id: str, *, timeout_seconds: float, poll_seconds: float = POLL_SECONDS
+    ) -> Iterator[Task]:
+        """The task now and at each change seen, to its end. Raises `WaitTimeout`."""
+        waiting = _Waiting(timeout_seconds)
+        call = exchange.get(exchange.task_path(task_id))
+        while True:
+            before = waiting.task
+            try:
+                task = waiting.heard(self._call(call, Task, waiting.deadline))
+            except _PASSING as error:
+                task = waiting.missed(error)
+            if task != before:
+                yield task
+            if task.ended:
+                return
+            self._pause(waiting.pause(poll_seconds))
+
+    def list(
+        self,
+        *,
+        status: Sequence[TaskStatus] = (),
+        type: str | None = None,  # noqa: A002 - the field's name
+        project: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> Iterator[Task]:
+        """The account's tasks that fit, newest first, read page by page as they are asked for."""
+        query = exchange.filters(status, type, project, created_after, created_before)
+        return self._pages("/v1/tasks", query, Task)
+
+    def cancel(self, task_id: str, *, reason: str = "", idempotency_key: str | None = None) -> Task:
+        """Cancel a queued task at once, or ask the worker of a running one to stop."""
+        path = exchange.task_path(task_id, "cancel")
+        return self._call(exchange.post(path, {"reason": reason}, key=idempotency_key), Task)
+
+    def retry(self, task_id: str, *, idempotency_key: str | None = None) -> Task:
+        """Run a failed task again, with a new hold."""
+        path = exchange.task_path(task_id, "retry")
+        return self._call(exchange.post(path, {}, key=idempotency_key), Task)
+
+    def history(self, task_id: str) -> Iterator[HistoryEntry]:
+        """The facts of the task's life, in order."""
+        return self._pages(exchange.task_path(task_id, "history"), {}, HistoryEntry)
+
+    def account(self) -> Account:
+        """The key's own account and its balance."""
+        return self._call(exchange.get("/v1/account"), Account)
+
+    def statement(self) -> Iterator[StatementLine]:
+        """The account's movements of credits, newest first."""
+        return self._pages("/v1/account/statement", {}, StatementLine)
+
+    def task_types(self) -> Iterator[TaskType]:
+        """What can be submitted."""
+        return self._pages("/v1/task-types", {}, TaskType)
+
+    def close(self) -> None:
+        """Let go of the connections; calls that are pausing end with `Unreachable`."""
+        self._closed.set()
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _pages(
+        self, path: str, query: Mapping[str, str | Sequence[str]], type_: type[T]
+    ) -> Iterator[T]:
+        cursor: str | None = None
+        while True:
+            page = self._call(exchange.get(path, exchange.page_query(query, cursor)), Page)
+            yield from exchange.items(page, type_)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def _call(self, call: Call, type_: type[T], deadline: float | None = None) -> T:
+        retry = 0
+        while True:
+            try:
+                return exchange.read(self._send(call), type_)
+            except (ApiError, Unreachable) as error:
+                pause = self._retries.pause(error, retry)
+                if pause is None or (deadline and time.monotonic() + pause > deadline):
+                    raise
+            self._pause(pause)
+            retry += 1
+
+    def _send(self, call: Call) -> httpx.Response:
+        request = self._http.build_request(**_request(call, self._timeout_seconds))
+        try:
+            return self._http.send(request)
+        except httpx.HTTPError as error:
+            raise exchange.unreachable(self.url, error) from error
+
+    def _pause(self, seconds: float) -> None:
+        if self._closed.wait(seconds):
+            raise Unreachable("This client is closed.", transient=False)
+
+
+class AsyncClient:
+    """The same for asyncio; close it with `aclose()`, or use it with `async with`."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout_seconds: float = ANSWER_SECONDS_MAX,
+        retries: RetryPolicy | None = None,
+    ) -> None:
+        address = Address.found(url, api_key)
+        self.url = address.url
+        self._timeout_seconds = timeout_seconds
+        self._retries = retries or RetryPolicy()
+        self._http = httpx.AsyncClient(
+            base_url=address.url, headers=address.headers, mounts=address.direct
+        )
+
+    async def submit(
+        self,
+        type: str,  # noqa: A002 - the field's name
+        input: Mapping[str, Any] | msgspec.Struct,  # noqa: A002
+        *,
+        priority: Priority = "normal",
+        project: str | None = None,
+        not_before: datetime | None = None,
+        idempotency_key: str | None = None,
+    ) -> Task:
+        """As `Client.submit`."""
+        body = exchange.submission(type, input, priority, project, not_before)
+        return await self._call(exchange.post("/v1/tasks", body, key=idempotency_key), Task)
+
+    async def get(self, task_id: str) -> Task:
+        """The task as it is now."""
+        return await self._call(exchange.get(exchange.task_path(task_id)), Task)
+
+    async def wait(self, task_id: str, *, timeout_seconds: float) -> Task:
+        """The task when it has ended, in whatever way. Raises `WaitTimeout` with its last state."""
+        waiting = _Waiting(timeout_seconds)
+        while True:
+            call = exchange.get(exchange.task_path(task_id), wait_seconds=waiting.ask())
+            try:
+                task = waiting.heard(await self._call(call, Task, waiting.deadline))
+            except _PASSING as error:
+                task = waiting.missed(error)
+            if task.ended:
+                return task
+            await asyncio.sleep(waiting.pause())
+
+    async def watch(
+        self, task_id: str, *, timeout_seconds: float, poll_seconds: float = POLL_SECONDS
+    ) -> AsyncIterator[Task]:
+        """The task now and at each change seen, to its end. Raises `WaitTimeout`."""
+        waiting = _Waiting(timeout_seconds)
+        call = exchange.get(exchange.task_path(task_id))
+        while True:
+            before = waiting.task
+            try:
+                task = waiting.heard(await self._call(call, Task, waiting.deadline))
+            except _PASSING as error:
+                task = waiting.missed(error)
+            if task != before:
+                yield task
+            if task.ended:
+                return
+            await asyncio.sleep(waiting.pause(poll_seconds))
+
+    def list(
+        self,
+        *,
+        status: Sequence[TaskStatus] = (),
+        type: str | None = None,  # noqa: A002 - the field's name
+        project: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> AsyncIterator[Task]:
+        """The account's tasks that fit, newest first, read page by page as they are asked for."""
+        query = exchange.filters(status, type, project, created_after, created_before)
+        return self._pages("/v1/tasks", query, Task)
+
+    async def cancel(
+        self, task_id: str, *, reason: str = "", idempotency_key: str | None = None
+    ) -> Task:
+        """Cancel a queued task at once, or ask the worker of a running one to stop."""
+        path = exchange.task_path(task_id, "cancel")
+        return await self._call(exchange.post(path, {"reason": reason}, key=idempotency_key), Task)
+
+    async def retry(self, task_id: str, *, idempotency_key: str | None = None) -> Task:
+        """Run a failed task again, with a new hold."""
+        path = exchange.task_path(task_id, "retry")
+        return await self._call(exchange.post(path, {}, key=idempotency_key), Task)
+
+    def history(self, task_id: str) -> AsyncIterator[HistoryEntry]:
+        """The facts of the task's life, in order."""
+        return self._pages(exchange.task_path(task_id, "history"), {}, HistoryEntry)
+
+    async def account(self) -> Account:
+        """The key's own account and its balance."""
+        return await self._call(exchange.get("/v1/account"), Account)
+
+    def statement(self) -> AsyncIterator[StatementLine]:
+        """The account's movements of credits, newest first."""
+        return self._pages("/v1/account/statement", {}, StatementLine)
+
+    def task_types(self) -> AsyncIterator[TaskType]:
+        """What can be submitted."""
+        return self._pages("/v1/task-types", {}, TaskType)
+
+    async def aclose(self) -> None:
+        """Let go of the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def _pages(
+        self, path: str, query: Mapping[str, str | Sequence[str]], type_: type[T]
+    ) -> AsyncIterator[T]:
+        cursor: str | None = None
+        while True:
+            page = await self._call(exchange.get(path, exchange.page_query(query, cursor)), Page)
+            for item in exchange.items(page, type_):
+                yield item
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def _call(self, call: Call, type_: type[T], deadline: float | None = None) -> T:
+        retry = 0
+        while True:
+            try:
+                return exchange.read(await self._send(call), type_)
+            except (ApiError, Unreachable) as error:
+                pause = self._retries.pause(error, retry)
+                if pause is None or (deadline and time.monotonic() + pause > deadline):
+                    raise
+            await asyncio.sleep(pause)
+            retry += 1
+
+    async def _send(self, call: Call) -> httpx.Response:
+        request = self._http.build_request(**_request(call, self._timeout_seconds))
+        try:
+            return await self._http.send(request)
+        except httpx.HTTPError as error:
+            raise exchange.unreachable(self.url, error) from error
+
+
+class _Waiting:
+    """A wait for one task: how long yet, and what was last heard of it."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.deadline = time.monotonic() + seconds
+        self.task: Task | None = None
+        self._asked = 0.0
+        self._ask = 0
+
+    def ask(self) -> int:
+        """Whole seconds that the service may hold its answer back."""
+        self._asked = time.monotonic()
+        left = self.deadline - self._asked
+        self._ask = int(max(0, min(exchange.WAIT_SECONDS_MAX, left)))
+        return self._ask
+
+    def heard(self, task: Task) -> Task:
+        self.task = task
+        return task
+
+    def missed(self, error: Exception) -> Task:
+        """The last state, since the task goes on without us. Raises `error` when there is none."""
+        if self.task is None:
+            raise error
+        return self.task
+
+    def pause(self, seconds: float = POLL_SECONDS) -> float:
+        """Seconds until it is worth asking again. Raises `WaitTimeout` past the deadline."""
+        now = time.monotonic()
+        if now >= self.deadline:
+            assert self.task is not None
+            raise WaitTimeout(self.task, self._seconds)
+        held_back = self._ask > 0 and now - self._asked >= self._ask
+        return 0.0 if held_back else min(seconds, self.deadline - now)
+
+
+def _request(call: Call, timeout_seconds: float) -> dict[str, Any]:
+    """Arguments of httpx's `build_request`."""
+    seconds = timeout_seconds + call.wait_seconds
+    return {
+        "method": call.method,
+        "url": call.path,
+        "params": dict(call.query) or None,
+        "headers": dict(call.headers),
+        "content": call.body,
+        "timeout": httpx.Timeout(seconds, connect=min(CONNECT_SECONDS_MAX, seconds)),
+    }

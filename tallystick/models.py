@@ -1,0 +1,142 @@
+"""What the service answers with; unknown members are ignored, so that it may learn new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from tallystick.handler import FailureType
+
+TaskStatus = Literal[
+    "queued", "running", "waiting", "backoff", "cancelling", "completed", "failed", "cancelled"
+]
+Priority = Literal["critical", "high", "normal", "low"]
+TERMINAL: frozenset[TaskStatus] = frozenset({"completed", "failed", "cancelled"})
+"""From these a task moves no more by itself."""
+
+T = TypeVar("T")
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """`percent` is 0 to 100; `completed` of `total` are in the task type's own unit."""
+
+    percent: int = 0
+    message: str | None = None
+    stage: str | None = None
+    completed: int | None = None
+    total: int | None = None
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a task failed, in words for its user; `stage` is where, None before the first."""
+
+    type: FailureType
+    message: str
+    stage: str | None = None
+    retryable: bool = False
+
+
+class Credits(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one task: on hold now, and charged and given back over all its runs."""
+
+    held: int = 0
+    charged: int = 0
+    released: int = 0
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """A task as of its `version`; `input` and `result` are the JSON objects of its type."""
+
+    id: str
+    type: str
+    status: TaskStatus
+    version: int
+    created_at: datetime
+    account_id: str | None = None
+    priority: Priority = "normal"
+    project: str | None = None
+    not_before: datetime | None = None
+    run: int = 1
+    attempt: int = 0
+    progress: Progress = Progress()
+    credits: Credits = Credits()
+    input: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None
+    failure: Failure | None = None
+    updated_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the task has come to its end (of this run: a failed task can be retried)."""
+        return self.status in TERMINAL
+
+    def result_as(self, schema: Callable[..., T]) -> T:
+        """The result as the Struct `schema`. Raises `msgspec.ValidationError` if it is none."""
+        result: T = msgspec.convert(self.result, schema)
+        return result
+
+
+class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One fact of a task's life; `data` holds the fields of its event `type`."""
+
+    type: str
+    at: datetime
+    version: int
+    actor: str | None = None
+    data: dict[str, Any] = {}
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """granted = available + held + captured; `active` counts the tasks that hold credits."""
+
+    id: str
+    plan: str
+    status: str
+    available: int
+    held: int
+    captured: int
+    granted: int
+    active: int = 0
+    name: str | None = None
+    version: int = 0
+    opened_at: datetime | None = None
+
+
+class StatementLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One movement of credits; `available` and `held` are the balances after it.
+
+    `kind` is what happened (granted, held, captured, released, …); `task_id` the task it was for.
+    """
+
+    kind: str
+    at: datetime
+    amount: int
+    available: int
+    held: int
+    version: int = 0
+    position: int | None = None
+    task_id: str | None = None
+    hold_id: str | None = None
+    reason: str | None = None
+
+
+class TaskType(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be submitted, at what price; the schemas are JSON Schema."""
+
+    name: str
+    price_credits: int
+    description: str = ""
+    input_schema: dict[str, Any] | None = None
+    output_schema: dict[str, Any] | None = None
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of anything; its items are decoded by who asked."""
+
+    items: list[msgspec.Raw]
+    next_cursor: str | None = None
