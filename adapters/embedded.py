@@ -93,7 +93,7 @@ class EmbeddedPostgres:
             self._share.acquire(shared=True, wait_seconds_max=0)
         postmaster = self._postmaster()
         postmaster.create()
-        spawn_guard(self._folder, self._programs_folder())
+        spawn_guard(self._folder, self.programs_folder())
         postmaster.start()
         self._ensure_database()
 
@@ -104,9 +104,10 @@ class EmbeddedPostgres:
                 connection.execute(sql.SQL("create database {}").format(sql.Identifier(DATABASE)))
 
     def _postmaster(self) -> Postmaster:
-        return Postmaster(self._folder.data, self._programs_folder())
+        return Postmaster(self._folder.data, self.programs_folder())
 
-    def _programs_folder(self) -> Path:
+    def programs_folder(self) -> Path:
+        """The server's own programs: `psql`, `pgbench` and the like."""
         return self._programs or _wheel_programs()
 
     @contextmanager

@@ -1,18 +1,20 @@
-"""The queue inside the tasks table: what can be claimed, which leases have lapsed, and their renewal."""
+"""The queue inside the tasks table: what can be claimed, which leases lapsed, their renewal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 import msgspec
-from psycopg_pool import AsyncConnectionPool
+import psycopg
 
 from adapters.arrays import Bigints, Smallints, Texts, Uuids
 from adapters.decision import Cursor, Find
+from adapters.log import Pool
 from adapters.sql import statement
 from domain.aggregate import LEDGERS, TASKS, Stream
+from domain.errors import Unavailable
 
 LeaseState = Literal["held", "cancelling", "lost"]
 
@@ -31,7 +33,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
 def find_claimable(types: Sequence[str], limit: int) -> Find:
     """Up to `limit` queued tasks of these types, most urgent and oldest first.
 
-    Runs under the log's lock: nobody else claims, starts or cancels meanwhile, so rows need no lock of their own.
+    Runs under the log's lock: nobody else claims, starts or cancels meanwhile, so rows need no lock
+    of their own.
     """
 
     async def find(cursor: Cursor) -> Sequence[Stream]:
@@ -44,7 +47,8 @@ def find_claimable(types: Sequence[str], limit: int) -> Find:
 def find_lapsed(limit: int) -> Find:
     """Up to `limit` tasks whose lease has lapsed by the database's clock, with their ledgers.
 
-    The rows are locked: a heartbeat either came first, and the task is not found, or comes too late.
+    The rows are locked: a heartbeat either came first, and the task is not found, or comes too
+    late.
     """
 
     async def find(cursor: Cursor) -> Sequence[Stream]:
@@ -59,12 +63,15 @@ def find_lapsed(limit: int) -> Find:
 class Leases:
     """Renews leases and keeps fine progress, off the log."""
 
-    def __init__(self, pool: AsyncConnectionPool[Any], lease_seconds: float) -> None:
+    def __init__(self, pool: Pool, lease_seconds: float) -> None:
         self._pool = pool
         self.lease_seconds = lease_seconds
 
     async def renew(self, beats: Sequence[Heartbeat]) -> dict[UUID, LeaseState]:
-        """Push each lease out by `lease_seconds` from now; says of each task whether it is still held."""
+        """Push each lease out by `lease_seconds` from now; whether each is still held.
+
+        Raises `Unavailable`; the leases then run on.
+        """
         parameters = (
             Uuids([beat.task_id for beat in beats]),
             Bigints([beat.token for beat in beats]),
@@ -75,9 +82,12 @@ class Leases:
             self.lease_seconds,
         )
         states: dict[UUID, LeaseState] = {beat.task_id: "lost" for beat in beats}
-        async with self._pool.connection() as connection:
-            cursor = connection.cursor(binary=True)
-            await cursor.execute(statement("renew_leases"), parameters, prepare=True)
-            for task_id, status in await cursor.fetchall():
-                states[task_id] = "cancelling" if status == "cancelling" else "held"
+        try:
+            async with self._pool.connection() as connection:
+                cursor = connection.cursor(binary=True)
+                await cursor.execute(statement("renew_leases"), parameters, prepare=True)
+                for task_id, status in await cursor.fetchall():
+                    states[task_id] = "cancelling" if status == "cancelling" else "held"
+        except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
+            raise Unavailable(f"The leases cannot be renewed: {error}") from error
         return states

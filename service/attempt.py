@@ -74,7 +74,10 @@ class Attempt:
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True))
 
     async def stage(self, name: str) -> None:
-        """Record that a stage was reached. Raises `TaskCancelled`, or `ValueError` for a stage unknown."""
+        """Record that a stage was reached.
+
+        Raises `TaskCancelled`, or `ValueError` for a stage unknown.
+        """
         self._guard()
         percent = self._handler.stages.get(name)
         if percent is None:
@@ -154,7 +157,10 @@ async def perform(handler: Handler, task_input: msgspec.Struct, attempt: Attempt
 
 
 def clean_result(handler: Handler, result: object) -> Raw:
-    """What a handler returned, without anything that could make a write fail. Raises `TaskFailure`."""
+    """What a handler returned, without anything that could make a write fail.
+
+    Raises `TaskFailure`.
+    """
     if not isinstance(result, handler.output_type):
         message = (
             f"{handler.name} returned {type(result).__name__}, not {handler.output_type.__name__}"
@@ -167,7 +173,7 @@ def clean_result(handler: Handler, result: object) -> Raw:
 
 
 def failure_of(error: BaseException, stage: str | None) -> Failure:
-    """The one place where an exception becomes a failure: its type, the user's and the operator's words."""
+    """The one place where an exception becomes a failure, in words for user and operator."""
     detail = "".join(traceback.format_exception(error))[-6000:]
     if isinstance(error, TaskFailure):
         return failure(

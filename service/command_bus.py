@@ -14,7 +14,7 @@ from adapters.decision import Committed, Decision, Find, KeyRecord, States
 from adapters.queue import find_claimable, find_lapsed
 from domain import ledger, metering, task
 from domain.aggregate import LEDGERS, TASKS, Stream
-from domain.errors import KeyReused, NotFound, VersionMismatch
+from domain.errors import InvalidInput, KeyReused, NotFound, VersionMismatch
 from domain.event import Event, Metadata
 from domain.failure import Failure
 from domain.ledger_events import GrantKind
@@ -23,6 +23,8 @@ from domain.task import RunCommand, Task
 from service.identifiers import new_id
 from service.task_types import TaskTypes
 
+SUBMISSIONS_MAX = 1_000
+"""Most tasks of one `submit_many`."""
 Answer = Callable[[States], KeyRecord]
 
 
@@ -35,7 +37,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Once(msgspec.Struct, frozen=True, kw_only=True):
-    """Makes a command happen once: `key` digests principal, method, route and key, `fingerprint` the body.
+    """Makes a command happen once: `key` digests whose, where and which, `fingerprint` the body.
 
     `answer(states)` is the reply that is kept with the events and given again.
     """
@@ -46,7 +48,7 @@ class Once(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
-    """A task as its user asks for it; `input` is a JSON object, `priority` a key of `PRIORITIES`."""
+    """A task as its user asks for it: `input` a JSON object, `priority` a key of `PRIORITIES`."""
 
     task_id: UUID
     account_id: UUID
@@ -58,7 +60,10 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommandBus:
-    """Carries out commands. Every method raises the domain's typed refusals and the committer's errors."""
+    """Carries out commands.
+
+    Every method raises the domain's typed refusals and the committer's errors.
+    """
 
     def __init__(self, committer: Committer, types: TaskTypes) -> None:
         self._committer = committer
@@ -118,20 +123,8 @@ class CommandBus:
         self, submission: Submission, *, origin: Origin, once: Once | None = None
     ) -> Committed:
         """Hold the type's price and queue the task, in one commit."""
-        handler = self._types.named(submission.type)
-        self._types.read_input(submission.type, submission.input)
         account_id, task_id = submission.account_id, submission.task_id
-        command = task.SubmitTask(
-            task_id=task_id,
-            account_id=account_id,
-            type=submission.type,
-            input=submission.input,
-            hold_id=new_id(),
-            credits=handler.price_credits,
-            priority=task.PRIORITIES.get(submission.priority, -1),
-            project=submission.project,
-            not_before=submission.not_before,
-        )
+        command = self._submit_command(submission)
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             account = _account(states, account_id)
@@ -144,6 +137,47 @@ class CommandBus:
             streams=(Stream(LEDGERS, account_id),),
             new=(Stream(TASKS, task_id),),
             once=once,
+        )
+
+    async def submit_many(
+        self, account_id: UUID, submissions: Sequence[Submission], *, origin: Origin
+    ) -> Committed:
+        """Submit at most `SUBMISSIONS_MAX` tasks of one account: all in one commit, or none."""
+        if len(submissions) > SUBMISSIONS_MAX:
+            detail = f"must be at most {SUBMISSIONS_MAX}"
+            raise InvalidInput("Too many tasks at once.", ("", detail))
+        commands = [self._submit_command(submission) for submission in submissions]
+
+        def decide(states: States, meta: Metadata) -> Sequence[Event]:
+            account = _account(states, account_id)
+            plan = plan_named(account.balance.plan)
+            events: list[Event] = []
+            for command in commands:
+                decided = metering.submit(states[command.task_id], account, command, plan, meta)
+                account = ledger.evolve(account, decided[-1])
+                events += decided
+            return events
+
+        return await self._execute(
+            decide,
+            origin,
+            streams=(Stream(LEDGERS, account_id),),
+            new=tuple(Stream(TASKS, command.task_id) for command in commands),
+        )
+
+    def _submit_command(self, submission: Submission) -> task.SubmitTask:
+        handler = self._types.named(submission.type)
+        self._types.read_input(submission.type, submission.input)
+        return task.SubmitTask(
+            task_id=submission.task_id,
+            account_id=submission.account_id,
+            type=submission.type,
+            input=submission.input,
+            hold_id=new_id(),
+            credits=handler.price_credits,
+            priority=task.PRIORITIES.get(submission.priority, -1),
+            project=submission.project,
+            not_before=submission.not_before,
         )
 
     async def cancel(
@@ -202,7 +236,7 @@ class CommandBus:
     # Workers' verbs
 
     async def claim(self, worker: str, types: Sequence[str], limit: int) -> list[Task]:
-        """Start up to `limit` queued tasks of these types under a new lease and fencing token each."""
+        """Start at most `limit` queued tasks, each under a new lease and fencing token."""
         command = task.StartTask(worker=worker)
         found: list[Stream] = []
         find = find_claimable(types, limit)
@@ -264,7 +298,7 @@ class CommandBus:
     # The service's own
 
     async def rescue(self, limit: int) -> int:
-        """Queue again (or fail as `stalled`) up to `limit` tasks whose lease has lapsed; says how many."""
+        """Queue again (or fail as `stalled`) at most `limit` tasks whose lease lapsed; how many."""
         found: list[Stream] = []
         find = find_lapsed(limit)
 

@@ -1,4 +1,4 @@
-"""Ids: UUIDv7 inside, prefixed outside (`task_…`, `acct_…`), so that no id is taken for another kind's."""
+"""Ids: UUIDv7 inside, prefixed outside (`task_…`), so that none is taken for another kind's."""
 
 from __future__ import annotations
 

@@ -45,7 +45,10 @@ class TaskTypes:
             raise UnknownTaskType(name) from None
 
     def read_input(self, name: str, data: Raw) -> msgspec.Struct:
-        """Input of a task, checked against its type's schema. Raises `UnknownTaskType`, `InvalidInput`."""
+        """Input of a task, checked against its type's schema.
+
+        Raises `UnknownTaskType`, `InvalidInput`.
+        """
         self.named(name)
         if len(bytes(data)) > INPUT_BYTES_MAX:
             detail = f"must be at most {INPUT_BYTES_MAX} bytes of JSON"
@@ -60,14 +63,14 @@ class TaskTypes:
 
 
 def _pointer(message: str) -> tuple[str, str]:
-    """msgspec's sentence and, as a JSON pointer, the `$.a[0].b` path it ends with."""
+    """The sentence of msgspec's error and, as a JSON pointer, the `$.a[0].b` path at its end."""
     sentence, _, path = message.partition(" - at `$")
     steps = path.rstrip("`").replace("[", ".").replace("]", "").split(".")
     return sentence, "".join(f"/{step}" for step in steps if step)
 
 
 def discover(modules: Iterable[str] = ()) -> list[Handler]:
-    """Handlers of installed packages (entry points) and of `modules`, each `package.module:attribute`."""
+    """Handlers of installed packages (entry points) and of `modules` (`package.module:name`)."""
     found = [_handlers(point.load()) for point in entry_points(group=ENTRY_POINT_GROUP)]
     for path in modules:
         module, _, attribute = path.partition(":")

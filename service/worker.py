@@ -1,4 +1,4 @@
-"""The worker: claims tasks in batches, runs their handlers, keeps their leases, ends each exactly once."""
+"""The worker: claims tasks in batches, runs handlers, keeps leases, ends each task once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Literal, Protocol
 from uuid import UUID
 
 import msgspec
-import psycopg
 import structlog
 
 from adapters.queue import Heartbeat, Leases
@@ -23,6 +22,7 @@ from domain.errors import (
     IllegalTransition,
     LeaseLost,
     TallystickError,
+    Unavailable,
 )
 from domain.task import (
     CompleteTask,
@@ -44,9 +44,10 @@ RECORD_PAUSE_SECONDS_MAX = 5.0
 
 
 class WorkerLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """`tasks_max` run at one time; a claim takes `claim_tasks_max`; leases are renewed every `heartbeat_seconds`.
+    """Bounds of one worker: `tasks_max` at one time, `claim_tasks_max` a claim; seconds as named.
 
-    Fine progress is written at most every `progress_seconds`. On stop, tasks get `grace_seconds` to finish.
+    Leases are renewed every `heartbeat_seconds`, fine progress written at most every
+    `progress_seconds`; on stop, tasks get `grace_seconds` to finish.
     """
 
     tasks_max: int = 50
@@ -69,7 +70,7 @@ StopReason = Literal["lost", "cancelled", "handed back"]
 
 
 class _Held:
-    """A task this worker holds; `renewed` is the monotonic second its lease was last known to be good."""
+    """A task this worker holds; `renewed` is when (monotonic) its lease was last known good."""
 
     __slots__ = ("attempt", "job", "recording", "renewed", "stop_reason", "task")
 
@@ -102,7 +103,7 @@ class _Held:
 
 
 class Worker:
-    """`run()` works until `stop()`; then it claims no more, and finishes or hands back what it holds."""
+    """`run()` works until `stop()`, then finishes or hands back what it holds."""
 
     def __init__(  # noqa: PLR0913 - the composition root names every part
         self,
@@ -230,7 +231,7 @@ class Worker:
                 await held.attempt.clear()
 
     async def _outcome(self, held: _Held) -> str:
-        """Run the handler and record its end, here and nowhere else; says which word was recorded."""
+        """Run the handler and record its end, here and nowhere else; the word for it."""
         task = held.task
         try:
             handler = self._types.named(task.type)
@@ -243,7 +244,7 @@ class Worker:
             return await self._record_stop(held)
         except LeaseLost:
             return "lost"
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything
             failure = failure_of(error, held.attempt.reached if held.attempt else None)
             return await self._record(held, FailTask(token=task.token, failure=failure))
         return await self._record(held, CompleteTask(token=task.token, result=result))
@@ -258,7 +259,7 @@ class Worker:
         return await self._record(held, ConfirmCancel(token=token))
 
     async def _record(self, held: _Held, command: RunCommand) -> str:
-        """Commit the end of an attempt, through faults of the database for as long as the lease holds."""
+        """Commit the end of an attempt, through the database's faults while the lease holds."""
         task = held.task
         held.recording = True
         pause = RECORD_PAUSE_SECONDS
@@ -317,7 +318,7 @@ class Worker:
         asked = time.monotonic()
         try:
             states = await self._leases.renew([held.heartbeat() for held in beating])
-        except (psycopg.Error, OSError, TimeoutError) as error:
+        except Unavailable as error:
             _log.warning("leases.failed", worker=self.name, error=str(error))
             return
         for held in beating:

@@ -1,0 +1,1 @@
+"""Measures Tallystick beside its peers and beside PostgreSQL itself, on one server in one run."""

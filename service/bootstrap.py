@@ -1,0 +1,141 @@
+"""The composition root: the one place where settings become a running set of parts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import msgspec
+
+from adapters.addresses import AddressGuard
+from adapters.api_keys import ApiKeys
+from adapters.clock import DatabaseClock
+from adapters.committer import Committer, CommitterLimits
+from adapters.download import Downloads
+from adapters.embedded import EmbeddedPostgres
+from adapters.log import EventLog, Pool
+from adapters.mapper import EventMapper
+from adapters.migrate import migrate
+from adapters.object_storage import ObjectStorage
+from adapters.pool import open_pool
+from adapters.projector import Projector
+from adapters.queries import Queries
+from adapters.queue import Leases
+from adapters.uploads import Uploads
+from adapters.wakeup import QUEUED, Wakeup
+from projections import BEHIND
+from service.command_bus import CommandBus
+from service.handlers import SHIPPED
+from service.settings import Settings
+from service.task_types import TaskTypes, discover
+from service.worker import Worker, WorkerLimits
+from tallystick.handler import Handler
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of one process, connected and ready; made by `open_service`."""
+
+    settings: Settings
+    dsn: str
+    clock: DatabaseClock
+    mapper: EventMapper
+    pool: Pool
+    committer: Committer
+    bus: CommandBus
+    types: TaskTypes
+    queries: Queries
+    log: EventLog
+    wakeup: Wakeup
+    leases: Leases
+    keys: ApiKeys
+    storage: ObjectStorage
+    fetch: Downloads
+
+    def worker(self, name: str | None = None) -> Worker:
+        """A worker of this process, not yet running."""
+        settings = self.settings
+        limits = WorkerLimits(
+            tasks_max=settings.worker_concurrency,
+            claim_tasks_max=settings.claim_batch_max,
+            heartbeat_seconds=settings.heartbeat_seconds,
+            poll_seconds=settings.poll_seconds,
+            grace_seconds=settings.drain_seconds_max,
+        )
+        return Worker(
+            self.bus,
+            self.leases,
+            self.types,
+            self.wakeup.watch(only=QUEUED),
+            fetch=self.fetch,
+            objects=lambda task: self.storage.of_task(task.account_id, task.id),
+            limits=limits,
+            name=name,
+        )
+
+    def projectors(self) -> list[Projector]:
+        """One runner for each read model that is built behind the log, not yet running."""
+        return [
+            Projector(
+                self.dsn,
+                projection,
+                self.mapper,
+                self.wakeup.watch(),
+                batch_events=self.settings.projection_batch_events,
+                poll_seconds=self.settings.poll_seconds,
+            )
+            for projection in BEHIND
+        ]
+
+
+@asynccontextmanager
+async def open_service(
+    settings: Settings, *, handlers: Iterable[Handler] = ()
+) -> AsyncIterator[Service]:
+    """Start the embedded database if none is given, migrate, connect; at the end all is closed.
+
+    `handlers` come on top of the shipped, installed and configured ones. Raises `Unavailable`.
+    """
+    async with AsyncExitStack() as stack:
+        dsn = (
+            settings.database_url
+            or stack.enter_context(EmbeddedPostgres(settings.postgres_folder)).dsn()
+        )
+        migrate(dsn)
+        clock, mapper = DatabaseClock(), EventMapper()
+        committer = Committer(dsn, mapper, clock, _commit_limits(settings))
+        await committer.start()
+        stack.push_async_callback(committer.close)
+        pool = await stack.enter_async_context(open_pool(dsn, settings.pool_connections_max))
+        wakeup = Wakeup(dsn)
+        await wakeup.start()
+        stack.push_async_callback(wakeup.close)
+        types = TaskTypes([*SHIPPED, *discover(settings.handlers), *handlers])
+        yield Service(
+            settings=settings,
+            dsn=dsn,
+            clock=clock,
+            mapper=mapper,
+            pool=pool,
+            committer=committer,
+            bus=CommandBus(committer, types),
+            types=types,
+            queries=Queries(pool),
+            log=EventLog(pool, mapper, wakeup, poll_seconds=settings.poll_seconds),
+            wakeup=wakeup,
+            leases=Leases(pool, settings.lease_seconds),
+            keys=ApiKeys(pool, cache_seconds=settings.key_cache_seconds),
+            storage=ObjectStorage(settings.object_store_url or settings.data_folder / "objects"),
+            fetch=Downloads(
+                AddressGuard(allow_loopback=settings.allow_loopback_urls),
+                uploads=Uploads(settings.data_folder / "uploads"),
+            ),
+        )
+
+
+def _commit_limits(settings: Settings) -> CommitterLimits:
+    return CommitterLimits(
+        batch_commands_max=settings.commit_commands_max,
+        queue_commands_max=settings.commit_queue_max,
+        drain_seconds_max=settings.drain_seconds_max,
+        lease_seconds=settings.lease_seconds,
+    )
