@@ -8,7 +8,6 @@ hangs from about 5,000 on.
 
 from __future__ import annotations
 
-import struct
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -104,7 +103,7 @@ class StreamRecorder(PostgresAggregateRecorder):
         )
         try:
             curs.execute(self.insert_events_statement, columns, prepare=True)
-        except (struct.error, UnicodeEncodeError, AttributeError, TypeError) as error:
+        except ValueError as error:
             raise DataError(f"An event does not fit its columns: {error}") from error
 
 
