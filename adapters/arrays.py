@@ -1,12 +1,12 @@
-"""PostgreSQL arrays in binary form, one typed class each: exact types even when empty or all NULL, at C speed.
+"""PostgreSQL arrays in binary form, one typed class each: exact types also of no items, at C speed.
 
-psycopg finds an array's type by looking at its elements, one Python call each; here the type is known.
+psycopg finds an array's type by looking at its elements, one Python call each; here it is known.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
@@ -33,73 +33,90 @@ class Array:
     __slots__ = ("items",)
     array_oid: ClassVar[int]
     element_oid: ClassVar[int]
-    element: ClassVar[Callable[[Any], bytes]]
 
     def __init__(self, items: Iterable[Any] = ()) -> None:
         self.items = items if isinstance(items, list) else list(items)
 
+    @staticmethod
+    def element(value: Any) -> bytes:  # noqa: ANN401 - each array has its own items
+        """Binary form of one item, its length first."""
+        raise NotImplementedError
+
     def dump(self) -> bytes:
+        """Binary form. Raises `ValueError` for an item of another type, or out of its range."""
         if not self.items:
             return _EMPTY.pack(0, 0, self.element_oid)
-        element = type(self).element
+        element = self.element
         header = _HEADER.pack(1, 1, self.element_oid, len(self.items), 1)
-        return header + b"".join([_NULL if i is None else element(i) for i in self.items])
-
-
-def _uuid(value: UUID) -> bytes:
-    return _UUID_LENGTH + value.bytes
-
-
-def _text(value: str) -> bytes:
-    data = value.encode()
-    return _LENGTH(len(data)) + data
-
-
-def _bytea(value: bytes) -> bytes:
-    return _LENGTH(len(value)) + value
-
-
-def _timestamp(value: datetime) -> bytes:
-    return _INT8(8, (value - _EPOCH) // _MICROSECOND)
+        try:
+            return header + b"".join([_NULL if i is None else element(i) for i in self.items])
+        except (struct.error, AttributeError, TypeError) as error:
+            raise ValueError(f"{type(self).__name__} cannot hold this: {error}") from error
 
 
 class Uuids(Array):
-    array_oid, element_oid, element = 2951, 2950, staticmethod(_uuid)
+    array_oid, element_oid = 2951, 2950
+
+    @staticmethod
+    def element(value: UUID) -> bytes:
+        return _UUID_LENGTH + value.bytes
 
 
 class Bigints(Array):
     array_oid, element_oid = 1016, 20
-    element = staticmethod(lambda value: _INT8(8, value))
+
+    @staticmethod
+    def element(value: int) -> bytes:
+        return _INT8(8, value)
 
 
 class Smallints(Array):
     array_oid, element_oid = 1005, 21
-    element = staticmethod(lambda value: _INT2(2, value))
+
+    @staticmethod
+    def element(value: int) -> bytes:
+        return _INT2(2, value)
 
 
 class Floats(Array):
     array_oid, element_oid = 1022, 701
-    element = staticmethod(lambda value: _FLOAT8(8, value))
+
+    @staticmethod
+    def element(value: float) -> bytes:
+        return _FLOAT8(8, value)
 
 
 class Texts(Array):
-    array_oid, element_oid, element = 1009, 25, staticmethod(_text)
+    array_oid, element_oid = 1009, 25
 
-
-class Jsons(Array):
-    """JSON documents that are bytes already, sent as text."""
-
-    array_oid, element_oid, element = 1009, 25, staticmethod(_bytea)
+    @staticmethod
+    def element(value: str) -> bytes:
+        data = value.encode()
+        return _LENGTH(len(data)) + data
 
 
 class Byteas(Array):
-    array_oid, element_oid, element = 1001, 17, staticmethod(_bytea)
+    array_oid, element_oid = 1001, 17
+
+    @staticmethod
+    def element(value: bytes) -> bytes:
+        return _LENGTH(len(value)) + value
+
+
+class Jsons(Byteas):
+    """JSON documents that are bytes already, sent as text."""
+
+    array_oid, element_oid = 1009, 25
 
 
 class Timestamps(Array):
     """Aware datetimes, stored to the microsecond."""
 
-    array_oid, element_oid, element = 1185, 1184, staticmethod(_timestamp)
+    array_oid, element_oid = 1185, 1184
+
+    @staticmethod
+    def element(value: datetime) -> bytes:
+        return _INT8(8, (value - _EPOCH) // _MICROSECOND)
 
 
 ARRAYS: tuple[type[Array], ...] = (

@@ -1,4 +1,4 @@
-"""A batch of decided commands as the parameters of one append: events, read-model rows, keys and positions."""
+"""A batch of decided commands as parameters of one append: events, rows, keys and positions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ _field = operator.attrgetter
 class Decided:
     """What the commands of one batch decided, in order, over the states that came before.
 
-    `overlay` holds the states that the batch leaves; `created` the streams that had none before it.
+    `overlay` holds the states that the batch leaves; `created` the streams that had none before it;
+    `reads` the durable versions of streams that were read, some of which it may write as well.
     """
 
     def __init__(self) -> None:
@@ -45,9 +46,20 @@ class Decided:
         self.stored: list[tuple[str, bytes]] = []
         self.overlay: dict[UUID, Any] = {}
         self.created: set[UUID] = set()
+        self.reads: dict[UUID, int] = {}
         self.aggregates: dict[UUID, Aggregate] = {}
         self._records: list[KeyRecord] = []
-        self._tracked: list[Tracking] = []
+        self._tracked: dict[str, int] = {}
+
+    @property
+    def empty(self) -> bool:
+        """True when there is nothing to write."""
+        return not (self.events or self._records or self._tracked)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of the events; what is sent is a little more than twice this."""
+        return sum(len(data) for _, data in self.stored)
 
     def take(
         self,
@@ -67,7 +79,7 @@ class Decided:
         if record is not None:
             self._records.append(record)
         if tracking is not None:
-            self._tracked.append(tracking)
+            self._tracked[tracking.consumer] = tracking.position
 
     def written(self) -> Iterable[tuple[UUID, Any]]:
         """Each stream the batch wrote to, with its last state."""
@@ -78,18 +90,27 @@ class Decided:
         states = self.overlay.values()
         tasks = [state for state in states if type(state) is Task]
         balances = [state.balance for state in states if type(state) is CreditLedger]
+        reads = [(i, version) for i, version in self.reads.items() if i not in self.overlay]
         return (
             Uuids([event.originator_id for event in self.events]),
             Bigints([event.originator_version for event in self.events]),
             Texts([topic for topic, _ in self.stored]),
             Byteas([data for _, data in self.stored]),
+            Uuids([stream_id for stream_id, _ in reads]),
+            Bigints([version for _, version in reads]),
             *self._task_columns(tasks, lease_seconds),
             *_balance_columns(balances),
             *_key_columns(self._records),
-            Texts(_column(self._tracked, "consumer")),
-            Bigints(_column(self._tracked, "position")),
-            "queued" if any(task.status == "queued" for task in tasks) else "",
+            Texts(self._tracked),
+            Bigints(self._tracked.values()),
+            self._wake(tasks),
         )
+
+    def _wake(self, tasks: list[Task]) -> str | None:
+        """Payload of the batch's one NOTIFY; None when the log does not grow."""
+        if not self.events:
+            return None
+        return "queued" if any(task.status == "queued" for task in tasks) else ""
 
     def _task_columns(self, tasks: list[Task], lease_seconds: float) -> tuple[object, ...]:
         created = self.created
@@ -148,7 +169,7 @@ def _key_columns(records: list[KeyRecord]) -> tuple[object, ...]:
 
 
 def task_of(data: bytes | str, task_input: Raw, result: Raw | None) -> Task:
-    """The task of a read-model row: `data` without the two documents that have columns of their own."""
+    """The task of a read-model row: `data` lacks the two documents that have their own columns."""
     return replace(_decode_task(data), input=task_input, result=result)
 
 

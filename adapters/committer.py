@@ -1,120 +1,99 @@
 """Group commit: commands that arrive while one transaction is under way share the next one.
 
-One connection and one task a process. A batch is decided on cached states and appended by one statement; if
-another process was faster, the same batch takes the log's lock, reads what is new, is decided again and
-appended, so it wins at the second try. Nothing is answered before it is durable, refusals included.
+One connection and one task a process. A batch is decided on cached states and appended by one
+statement; if another process was faster, the same batch takes the log's lock, reads what is new, is
+decided again and appended, so it wins at the second try. Nothing is answered before it is durable,
+refusals included.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any
-from uuid import UUID
 
 import msgspec
-import psycopg
 import structlog
 
 from adapters.arrays import Byteas, Texts
 from adapters.batch import Decided
 from adapters.clock import DatabaseClock
+from adapters.commit_queue import CommitQueue, Pending, fail_each
+from adapters.decider import Decider, Known
 from adapters.decision import Committed, Cursor, Decision, KeyRecord
 from adapters.mapper import EventMapper
 from adapters.snapshots import SnapshotWriter
 from adapters.sql import statement
-from adapters.stream_cache import Overlay, StreamCache
-from adapters.writer_session import LOST, Backend, WriterSession
-from domain.aggregate import Aggregate, Stream
-from domain.errors import (
-    AdapterError,
-    CommandRejected,
-    DomainError,
-    Overloaded,
-    ShuttingDown,
-    TallystickError,
-    Unavailable,
+from adapters.stream_cache import StreamCache
+from adapters.writer_session import (
+    IDLE_IN_TRANSACTION_SECONDS_MAX,
+    LOST,
+    WriterSession,
+    blames_code,
+    blames_data,
 )
-from domain.event import Metadata
+from domain.aggregate import Stream
+from domain.errors import AdapterError, CommandRejected, ShuttingDown, Unavailable
 
 LOG_LOCK = 151363045
-"""Advisory lock under which every writer of the log commits; the same number stands in `append_batch`."""
+"""Advisory lock under which every writer of the log commits; also written in `append_batch`."""
 RECONNECT_PAUSE_SECONDS = 0.1
 _log = structlog.get_logger(__name__)
 
 
 class OutcomeUnknown(Unavailable):
-    """The connection was lost during the commit, and the database did not come back in time to say."""
+    """The connection was lost during the commit, and the database did not say in time."""
 
     code = "outcome_unknown"
 
 
-class AlreadyTracked(AdapterError):
-    """The consumer has been at this position before: what it wants to write is written."""
-
-    code = "already_tracked"
-
-
 class CommitterLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds of one committer; `_seconds` are wall seconds, the rest are counts."""
+    """Bounds of a committer; `_seconds` is wall time, `_bytes` the size of a batch's events.
+
+    A command is tried at least once, and again until `reconnect_seconds_max` after it came; from the
+    moment its outcome is in doubt, that is looked up for as long again. One try may take
+    `commit_seconds_max`, and 10 s more on a connection that has gone deaf.
+    """
 
     batch_commands_max: int = 256
+    batch_bytes_max: int = 64 * 1024 * 1024
     queue_commands_max: int = 10_000
     cached_streams_max: int = 50_000
     commit_seconds_max: float = 30.0
     reconnect_seconds_max: float = 20.0
     drain_seconds_max: float = 30.0
+    idle_in_transaction_seconds_max: float = IDLE_IN_TRANSACTION_SECONDS_MAX
     lease_seconds: float = 30.0
 
 
-class _Pending:
-    """A command that waits for its batch; `since` is the monotonic second it came."""
-
-    __slots__ = ("decision", "future", "since")
-
-    def __init__(self, decision: Decision, future: asyncio.Future[Committed]) -> None:
-        self.decision = decision
-        self.future = future
-        self.since = time.monotonic()
-
-    def fail(self, error: BaseException) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
 class _Attempt:
-    """What may have reached the database, and by which server process, should the answer be lost."""
+    """What may have reached the log should the answer be lost, and since when that is in doubt."""
 
-    __slots__ = ("backend", "decided")
+    __slots__ = ("decided", "doubted")
 
     def __init__(self) -> None:
         self.decided: Decided | None = None
-        self.backend: Backend | None = None
+        self.doubted: float | None = None
+
+    def clear(self) -> None:
+        """It is certain that nothing was written."""
+        self.decided = self.doubted = None
 
 
-class _Known:
-    """What a decision is checked against besides states: keys used and positions passed."""
+class _Unwritable(Exception):
+    """The batch cannot be written and nothing of it was; `error` is for the command at fault."""
 
-    __slots__ = ("aggregates", "keys", "positions")
-
-    def __init__(self) -> None:
-        self.keys: dict[bytes, KeyRecord] = {}
-        self.positions: dict[str, int] = {}
-        self.aggregates: dict[UUID, Aggregate] = {}
-
-
-class _Refused(Exception):  # noqa: N818 - never leaves this module
-    """The database refused the batch's data; its message is the database's."""
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Committer:
     """Executes decisions. `await execute(decision)` returns when its events are durable, or raises.
 
-    Raises the decision's own `DomainError`; `Overloaded`, `ShuttingDown` and `Unavailable`, all without effect;
-    `OutcomeUnknown`; `AlreadyTracked`; `CommandRejected` when the data cannot be stored.
+    Raises the decision's own `DomainError`; `Overloaded`, `ShuttingDown` and `Unavailable`, all
+    without effect; `OutcomeUnknown`; `AlreadyTracked`; `CommandRejected` when the data cannot be
+    stored; and whatever else the decision's functions raise.
     """
 
     def __init__(
@@ -125,17 +104,14 @@ class Committer:
         limits: CommitterLimits | None = None,
     ) -> None:
         self.limits = limits or CommitterLimits()
-        self.session = WriterSession(dsn, clock)
+        self.session = WriterSession(dsn, clock, self.limits.idle_in_transaction_seconds_max)
         self.batches = 0
         self.commands = 0
         self.conflicts = 0
-        self._mapper = mapper
-        self._clock = clock
         self._cache = StreamCache(mapper, self.limits.cached_streams_max)
+        self._decider = Decider(mapper, clock, self._cache)
         self._snapshots = SnapshotWriter(dsn, mapper, clock)
-        self._queue: deque[_Pending] = deque()
-        self._arrived = asyncio.Event()
-        self._closing = False
+        self._queue = CommitQueue(self.limits.queue_commands_max)
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -149,107 +125,120 @@ class Committer:
         self._task = asyncio.create_task(self._run(), name="committer")
 
     async def close(self) -> None:
-        """Refuse new commands, commit what waits (for at most `drain_seconds_max`), then disconnect."""
-        self._closing = True
-        self._arrived.set()
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=self.limits.drain_seconds_max)
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        while self._queue:
-            self._queue.popleft().fail(ShuttingDown("This process is shutting down."))
-        await self._snapshots.close()
-        await self.session.close()
+        """Refuse new commands, commit what waits for up to `drain_seconds_max`, then disconnect."""
+        self._queue.close()
+        try:
+            if self._task is not None:
+                await asyncio.wait([self._task], timeout=self.limits.drain_seconds_max)
+        finally:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.wait([self._task])
+            self._queue.fail_rest(ShuttingDown("This process is shutting down."))
+            await self._snapshots.close()
+            await self.session.close()
 
     async def execute(self, decision: Decision) -> Committed:
-        """Carry out one command. A caller that is cancelled before its batch is taken withdraws it."""
-        if self._closing:
-            raise ShuttingDown("This process is shutting down.")
-        if len(self._queue) >= self.limits.queue_commands_max:
-            raise Overloaded("The commit queue", self.limits.queue_commands_max)
-        future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Pending(decision, future))
-        self._arrived.set()
-        return await future
+        """Carry out a command. A caller cancelled before its batch is taken withdraws it."""
+        pending = self._queue.add(decision)
+        try:
+            return await pending.future
+        except asyncio.CancelledError:
+            self._queue.withdraw(pending)
+            raise
 
     # The loop: one batch after the other.
 
     async def _run(self) -> None:
-        while self._queue or not self._closing:
-            if not self._queue:
-                self._arrived.clear()
-                await self._arrived.wait()
-                continue
-            batch = self._take()
-            try:
-                await self._commit(batch)
-            except asyncio.CancelledError:
-                _fail_all(batch, OutcomeUnknown("Shut down before the outcome was known."))
-                raise
-            except Unavailable as error:
-                _fail_all(batch, error)
-                self._expire()
-            except Exception as error:
-                _log.exception("commit.failed")
-                _fail_all(batch, error)
+        try:
+            while batch := await self._queue.take(self.limits.batch_commands_max):
+                try:
+                    await self._commit(batch)
+                finally:
+                    # If this task was cancelled: what was in doubt was told so, the rest not sent.
+                    fail_each(batch, ShuttingDown("This process is shutting down."))
+        finally:
+            # However this task ends, nobody may wait for it any more.
+            self._queue.fail_rest(ShuttingDown("This process is shutting down."))
 
-    def _take(self) -> list[_Pending]:
-        batch: list[_Pending] = []
-        while self._queue and len(batch) < self.limits.batch_commands_max:
-            pending = self._queue.popleft()
-            if not pending.future.done():
-                batch.append(pending)
-        return batch
-
-    def _expire(self) -> None:
-        """The database is away: answer those who have waited their time."""
-        overdue = time.monotonic() - self.limits.reconnect_seconds_max
-        while self._queue and self._queue[0].since < overdue:
-            self._queue.popleft().fail(Unavailable("The database cannot be reached."))
-
-    async def _commit(self, batch: list[_Pending]) -> None:
-        """Commit a batch; one that the database refuses is halved until the command at fault fails alone."""
-        if not batch:
-            return
+    async def _commit(self, batch: Sequence[Pending]) -> None:
+        """Commit a batch; halve one that cannot be written until the one at fault fails alone."""
         try:
             await self._commit_surely(batch)
-        except _Refused as refusal:
+        except _Unwritable as fault:
             if len(batch) == 1:
-                batch[0].fail(CommandRejected(f"The database refused the data: {refusal}"))
+                batch[0].fail(fault.error)
                 return
             middle = len(batch) // 2
             await self._commit(batch[:middle])
             await self._commit(batch[middle:])
+        except Unavailable as error:
+            fail_each(batch, error)
+            overdue = time.monotonic() - self.limits.reconnect_seconds_max
+            self._queue.fail_overdue(overdue, Unavailable("The database cannot be reached."))
 
-    async def _commit_surely(self, batch: list[_Pending]) -> None:
-        """Commit through lost connections: what may have been committed is looked up, never sent blindly again."""
-        deadline = batch[0].since + self.limits.reconnect_seconds_max
+    async def _commit_surely(self, batch: Sequence[Pending]) -> None:
+        """Commit through lost connections.
+
+        What may have been committed is looked up, never sent blindly again.
+        """
         attempt = _Attempt()
-        while True:
-            try:
-                async with asyncio.timeout(self.limits.commit_seconds_max):
-                    if await self.session.ready():
-                        self._cache.clear()
-                    if not await self._found(batch, attempt):
-                        await self._attempt(batch, attempt)
-                    return
-            except LOST as error:
-                self.session.abandon()
-                _log.warning("commit.interrupted", error=str(error))
-                if time.monotonic() > deadline:
-                    unknown = attempt.decided is not None
-                    sort = OutcomeUnknown if unknown else Unavailable
-                    raise sort("The database cannot be reached.") from error
-            await asyncio.sleep(RECONNECT_PAUSE_SECONDS)
+        try:
+            while not await self._try(batch, attempt):  # noqa: ASYNC110 - a pause, no event
+                await asyncio.sleep(RECONNECT_PAUSE_SECONDS)
+        except (_Unwritable, Unavailable):
+            raise
+        except BaseException as error:
+            if attempt.decided is not None:
+                fail_each(batch, OutcomeUnknown("Stopped before the outcome was known."))
+            if not isinstance(error, Exception):
+                raise
+            _log.exception("commit.failed")
+            raise _Unwritable(error) from error
 
-    async def _found(self, batch: list[_Pending], attempt: _Attempt) -> bool:
-        """True when an earlier attempt, cut off, proves to be in the log; then it is delivered."""
-        decided = attempt.decided
-        if decided is None:
+    async def _try(self, batch: Sequence[Pending], attempt: _Attempt) -> bool:
+        """Look up or commit the batch; False when the connection was lost and time is left."""
+        retry_until = batch[0].since + self.limits.reconnect_seconds_max
+        try:
+            async with asyncio.timeout(self.limits.commit_seconds_max):
+                if await self.session.ready():
+                    self._cache.clear()
+                if attempt.decided is not None:
+                    if await self._found(batch, attempt.decided):
+                        return True
+                    attempt.clear()
+                    if time.monotonic() > retry_until:
+                        raise Unavailable("The answer was lost; nothing was written.")
+                await self._attempt(batch, attempt)
+                return True
+        except LOST as error:
+            if self.session.connected and (blames_data(error) or blames_code(error)):
+                attempt.clear()
+                raise _Unwritable(_rejection(error)) from error
+            self.session.abandon()
+            _log.warning("commit.interrupted", error=str(error))
+            self._guard_time(attempt, retry_until, error)
             return False
-        if attempt.backend is not None:
-            await self.session.end(attempt.backend)
+
+    def _guard_time(self, attempt: _Attempt, retry_until: float, error: Exception) -> None:
+        """Raise when there is no more time to try, or to look up what became of a try."""
+        now = time.monotonic()
+        if attempt.decided is None:
+            if now > retry_until:
+                raise Unavailable("The database cannot be reached.") from error
+            return
+        if attempt.doubted is None:
+            attempt.doubted = now
+        if now > attempt.doubted + self.limits.reconnect_seconds_max:
+            raise OutcomeUnknown("The database cannot be reached.") from error
+
+    async def _found(self, batch: Sequence[Pending], decided: Decided) -> bool:
+        """True when an attempt that was cut off proves to be in the log; then it is delivered.
+
+        One without events is not looked for: its keys and positions answer when decided again.
+        """
+        if not decided.events:
+            return False
         event, (_, data) = decided.events[0], decided.stored[0]
         cursor = self.session.cursor()
         await cursor.execute(
@@ -259,40 +248,40 @@ class Committer:
         )
         row = await cursor.fetchone()
         if row is None:
-            attempt.decided = None
             return False
         self._deliver(batch, decided, row[0])
         return True
 
     # One attempt: free of the lock, or under it.
 
-    async def _attempt(self, batch: list[_Pending], attempt: _Attempt) -> None:
+    async def _attempt(self, batch: Sequence[Pending], attempt: _Attempt) -> None:
+        self._cache.trim()
         if any(p.decision.find for p in batch) or not await self._attempt_free(batch, attempt):
             await self._attempt_locked(batch, attempt)
 
-    async def _attempt_free(self, batch: list[_Pending], attempt: _Attempt) -> bool:
+    async def _attempt_free(self, batch: Sequence[Pending], attempt: _Attempt) -> bool:
         """Decide on cached states and append in one statement. False when the log had moved on."""
         cursor = self.session.cursor()
-        loaded = await self._cache.load(cursor, _streams(batch), refresh=False)
-        decided = self._decide(batch, _Known())
-        doubtful = [p for p, o in zip(batch, decided.outcomes, strict=True) if _is_doubtful(o)]
-        if doubtful:
-            stale = [stream for stream in _streams(doubtful) if stream.id not in loaded]
-            await self._cache.load(cursor, stale, refresh=True)
+        known_to_exist = [s for p in batch for s in p.decision.streams]
+        loaded = await self._cache.load(cursor, known_to_exist, refresh=False)
+        decided = self._decide(batch, Known())
+        if doubtful := _doubtful(batch, decided):
+            streams = _streams(doubtful)
+            if not loaded.issuperset(stream.id for stream in streams):
+                # All, so that they stand as of one moment: a task and its hold end together.
+                await self._cache.load(cursor, streams, refresh=True)
             decided = self._decide(batch, await self._known(cursor, doubtful))
-        first = 0
-        if decided.events:
-            answer = await self._append(cursor, decided, attempt)
-            if answer is None:
-                self.conflicts += 1
+            if not set(_doubtful(batch, decided)).issubset(doubtful):
                 return False
-            first = answer
+        first = await self._append(cursor, decided, attempt)
+        if first is None:
+            self.conflicts += 1
+            return False
         self._deliver(batch, decided, first)
         return True
 
-    async def _attempt_locked(self, batch: list[_Pending], attempt: _Attempt) -> None:
+    async def _attempt_locked(self, batch: Sequence[Pending], attempt: _Attempt) -> None:
         """Take the log's lock, read everything anew, decide and append: nobody can be faster."""
-        first = 0
         async with self.session.connection.transaction():
             cursor = self.session.cursor()
             await cursor.execute("SELECT pg_advisory_xact_lock(%s)", (LOG_LOCK,), prepare=True)
@@ -303,17 +292,18 @@ class Committer:
                 for stream in await pending.decision.find(cursor)
             ]
             await self._cache.load(cursor, [*_streams(batch), *found], refresh=True)
-            known = await self._known(cursor, batch)
-            known.aggregates = {stream.id: stream.aggregate for stream in found}
-            decided = self._decide(batch, known)
-            if decided.events:
-                answer = await self._append(cursor, decided, attempt)
-                assert answer is not None, "under the lock nothing can have moved"
-                first = answer
+            decided = self._decide(batch, await self._known(cursor, batch, found))
+            first = await self._append(cursor, decided, attempt)
+            assert first is not None, "under the lock nothing can have moved"
         self._deliver(batch, decided, first)
 
-    async def _known(self, cursor: Cursor, batch: Sequence[_Pending]) -> _Known:
-        known = _Known()
+    def _decide(self, batch: Sequence[Pending], known: Known) -> Decided:
+        return self._decider.decide([pending.decision for pending in batch], known)
+
+    async def _known(
+        self, cursor: Cursor, batch: Sequence[Pending], found: Sequence[Stream] = ()
+    ) -> Known:
+        known = Known(found)
         if keys := [p.decision.key for p in batch if p.decision.key is not None]:
             await cursor.execute(
                 "SELECT key, fingerprint, status, body, location FROM idempotency_keys"
@@ -332,93 +322,32 @@ class Committer:
             known.positions = dict(await cursor.fetchall())
         return known
 
-    # Deciding: in order, each command on the states its predecessors leave.
-
-    def _decide(self, batch: Sequence[_Pending], known: _Known) -> Decided:
-        decided = Decided()
-        for stream in _streams(batch):
-            known.aggregates[stream.id] = stream.aggregate
-        decided.aggregates = known.aggregates
-        for pending in batch:
-            try:
-                outcome: Committed | Exception = self._decide_one(pending.decision, decided, known)
-            except TallystickError as error:
-                outcome = error
-            except Exception as error:
-                _log.exception("decide.failed", command_id=str(pending.decision.command_id))
-                outcome = error
-            decided.outcomes.append(outcome)
-        return decided
-
-    def _decide_one(self, decision: Decision, decided: Decided, known: _Known) -> Committed:
-        if decision.key is not None and decision.key in known.keys:
-            return Committed(states={}, replayed=known.keys[decision.key])
-        _guard_tracking(decision, known)
-        before = Overlay(self._cache, decided.overlay)
-        events = tuple(decision.decide(before, self._metadata(decision)))
-        stored = [self._storable(event) for event in events]
-        after: dict[UUID, Any] = {s.id: before[s.id] for s in (*decision.streams, *decision.new)}
-        created: set[UUID] = set()
-        for event in events:
-            stream_id = event.originator_id
-            state = after[stream_id] if stream_id in after else before[stream_id]
-            if state is None:
-                created.add(stream_id)
-            after[stream_id] = known.aggregates[stream_id].evolve(state, event)
-        record = decision.record(after) if decision.record is not None else None
-        decided.take(events, stored, after, created, record, decision.tracking)
-        if record is not None:
-            known.keys[record.key] = record
-        if decision.tracking is not None:
-            known.positions[decision.tracking.consumer] = decision.tracking.position
-        return Committed(states=after, events=events)
-
-    def _storable(self, event: Any) -> tuple[str, bytes]:  # noqa: ANN401
-        """Stored form of an event. Raises `CommandRejected` for one that could not be loaded again."""
-        try:
-            return self._mapper.encode(event)
-        except (msgspec.MsgspecError, ValueError, TypeError, OverflowError) as error:
-            raise CommandRejected(f"{type(event).__name__} cannot be stored: {error}") from error
-
-    def _metadata(self, decision: Decision) -> Metadata:
-        return Metadata(
-            at=self._clock.now(),
-            actor=decision.actor,
-            correlation_id=decision.correlation_id,
-            causation_id=decision.command_id,
-            trace_id=decision.trace_id,
-        )
-
     # Writing, and what follows when it is durable.
 
     async def _append(self, cursor: Cursor, decided: Decided, attempt: _Attempt) -> int | None:
-        """Position of the first event; None when something stood in the way and nothing was written."""
-        parameters = decided.parameters(lease_seconds=self.limits.lease_seconds)
-        attempt.decided, attempt.backend = decided, self.session.backend
+        """Position of the first event (0 without events); None when something stood in the way."""
+        if decided.empty:
+            return 0
+        if decided.stored_bytes > self.limits.batch_bytes_max:
+            detail = f"Events of more than {self.limits.batch_bytes_max} bytes cannot be stored."
+            raise _Unwritable(CommandRejected(detail))
         try:
+            parameters = decided.parameters(lease_seconds=self.limits.lease_seconds)
+            attempt.decided = decided
             await cursor.execute(statement("append_batch"), parameters, prepare=True)
-            row = await cursor.fetchone()
-        except LOST:
-            raise
-        except (psycopg.Error, ValueError, TypeError) as error:
-            attempt.decided = None
-            raise _Refused(str(error).splitlines()[0]) from error
+        except (ValueError, TypeError, msgspec.MsgspecError) as error:
+            attempt.clear()
+            raise _Unwritable(CommandRejected(f"The data cannot be stored: {error}")) from error
+        row = await cursor.fetchone()
         assert row is not None
         first, conflict, used_keys, passed = row
         if conflict or used_keys or passed:
-            attempt.decided = None
+            attempt.clear()
             return None
-        return int(first)
+        return first or 0
 
-    def _deliver(self, batch: Sequence[_Pending], decided: Decided, first: int) -> None:
-        """The batch is durable: keep its states and answer its callers."""
-        for stream_id, state in decided.written():
-            aggregate = decided.aggregates[stream_id]
-            before = self._cache.get(stream_id)
-            self._snapshots.consider(aggregate, 0 if before is None else before.version, state)
-            self._cache.keep(aggregate, stream_id, state)
-        self.batches += 1
-        self.commands += len(batch)
+    def _deliver(self, batch: Sequence[Pending], decided: Decided, first: int) -> None:
+        """The batch is durable: answer its callers and keep its states."""
         position = first - 1
         for pending, outcome in zip(batch, decided.outcomes, strict=True):
             if isinstance(outcome, BaseException):
@@ -427,27 +356,35 @@ class Committer:
             if outcome.events:
                 position += len(outcome.events)
                 outcome = msgspec.structs.replace(outcome, position=position)  # noqa: PLW2901
-            if not pending.future.done():
-                pending.future.set_result(outcome)
+            pending.succeed(outcome)
+        for stream_id, state in decided.written():
+            aggregate = decided.aggregates[stream_id]
+            before = self._cache.get(stream_id)
+            self._snapshots.consider(aggregate, 0 if before is None else before.version, state)
+            self._cache.keep(aggregate, stream_id, state)
+        self.batches += 1
+        self.commands += len(batch)
 
 
-def _streams(batch: Iterable[_Pending]) -> list[Stream]:
+def _streams(batch: Iterable[Pending]) -> list[Stream]:
     return [s for p in batch for s in (*p.decision.streams, *p.decision.new)]
 
 
-def _fail_all(batch: Iterable[_Pending], error: BaseException) -> None:
-    for pending in batch:
-        pending.fail(error)
-
-
-def _is_doubtful(outcome: Committed | BaseException) -> bool:
+def _doubtful(batch: Sequence[Pending], decided: Decided) -> list[Pending]:
     """A refusal or a command without effect may rest on a state that another process has moved."""
-    if isinstance(outcome, Committed):
-        return not outcome.events and outcome.replayed is None
-    return isinstance(outcome, DomainError)
+    return [
+        pending
+        for pending, outcome in zip(batch, decided.outcomes, strict=True)
+        if (
+            not outcome.events and outcome.replayed is None
+            if isinstance(outcome, Committed)
+            else not isinstance(outcome, AdapterError)
+        )
+    ]
 
 
-def _guard_tracking(decision: Decision, known: _Known) -> None:
-    tracking = decision.tracking
-    if tracking is not None and tracking.position <= known.positions.get(tracking.consumer, -1):
-        raise AlreadyTracked(f"{tracking.consumer} has passed position {tracking.position}.")
+def _rejection(error: Exception) -> Exception:
+    """What the command at fault is told; a wrong statement is our fault, and said as it is."""
+    if blames_data(error):
+        return CommandRejected(f"The database refused the data: {str(error).splitlines()[0]}")
+    return error

@@ -10,12 +10,19 @@ import msgspec
 from psycopg import AsyncCursor
 
 from domain.aggregate import Stream
+from domain.errors import AdapterError
 from domain.event import Event, Metadata
 
 States = Mapping[UUID, Any]
 """State of each stream by its id; None where the stream has no events."""
 Cursor = AsyncCursor[tuple[Any, ...]]
 Find = Callable[[Cursor], Awaitable[Sequence[Stream]]]
+
+
+class AlreadyTracked(AdapterError):
+    """The consumer has been at this position before: what it wants to write is written."""
+
+    code = "already_tracked"
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,9 +48,12 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """One command, decided as often as it takes: `decide(states, meta)` must be pure.
 
-    `streams` are loaded before it; `new` are ids that cannot exist yet and need no load. `find` names streams by a
-    query under the log's lock instead. `key` makes the command happen once: `record(states)` is its answer,
-    kept with the events. `tracking` moves a consumer's position in the same transaction.
+    `streams` are loaded before it; none of them may move until its events are committed, whether it
+    writes to them or only reads. `new` are ids that should not exist yet and are not loaded (one
+    that does is noticed). `find` names streams by a query under the log's lock instead. `key` makes
+    the command happen once: `record(states)` is its answer, kept with the events, or alone if there
+    are none; a refused command leaves its key unused. `tracking` moves a consumer's position in the
+    same transaction, also for a command without events.
     """
 
     decide: Callable[[States, Metadata], Sequence[Event]]
@@ -60,8 +70,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Committed(msgspec.Struct, frozen=True, kw_only=True):
-    """What a command came to: `states` after it, its `events` and their last `position` in the log (0 if none).
+    """What a command came to: `states` after it, its `events`, and the last one's `position`.
 
+    The position is the place in the log, 0 without events.
     `replayed` is the first answer when its key was used before; nothing was written then.
     """
 

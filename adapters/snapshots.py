@@ -17,12 +17,14 @@ from adapters.sql import statement
 from domain.aggregate import SNAPSHOT_EVENTS, Aggregate
 from domain.event import Event, Metadata
 
+CONNECT_SECONDS_MAX = 5
+WRITE_SECONDS_MAX = 30.0
 _log = structlog.get_logger(__name__)
 _NOBODY = UUID(int=0)
 
 
 class SnapshotWriter:
-    """Takes a snapshot of a stream each time `SNAPSHOT_EVENTS` versions have passed, on its own connection."""
+    """Takes a snapshot of a stream every `SNAPSHOT_EVENTS` versions, on its own connection."""
 
     def __init__(self, dsn: str, mapper: EventMapper, clock: DatabaseClock) -> None:
         self._dsn = dsn
@@ -43,19 +45,24 @@ class SnapshotWriter:
             self._task = asyncio.create_task(self._write_due(), name="snapshots")
 
     async def close(self) -> None:
-        """Finish what is being written."""
+        """Finish what is being written, within `WRITE_SECONDS_MAX`."""
         if self._task is not None:
-            await self._task
+            await asyncio.wait([self._task])
 
     async def _write_due(self) -> None:
         try:
-            connection = await psycopg.AsyncConnection.connect(self._dsn, autocommit=True)
-            async with connection:
-                while self._due:
-                    due, self._due = self._due, {}
-                    await self._write(connection, [self._event(a, s) for a, s in due.values()])
+            async with asyncio.timeout(WRITE_SECONDS_MAX):
+                connection = await psycopg.AsyncConnection.connect(
+                    self._dsn, autocommit=True, connect_timeout=CONNECT_SECONDS_MAX
+                )
+                async with connection:
+                    while self._due:
+                        due, self._due = self._due, {}
+                        await self._write(connection, [self._event(a, s) for a, s in due.values()])
         except (psycopg.Error, OSError) as error:
             _log.warning("snapshots.failed", error=str(error))
+        except Exception:  # noqa: BLE001 - a snapshot is never worth a failure
+            _log.exception("snapshots.failed")
 
     def _event(self, aggregate: Aggregate, state: Any) -> Event:  # noqa: ANN401
         assert aggregate.snapshot is not None

@@ -7,15 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
+import structlog
+from eventsourcing.persistence import MapperDeserialisationError
+
 from adapters.arrays import Bigints, Uuids
 from adapters.decision import Cursor
 from adapters.mapper import EventMapper
 from adapters.sql import statement
 from domain.aggregate import Aggregate, Stream
 
+_log = structlog.get_logger(__name__)
+
 
 class StreamCache:
-    """At most `streams_max` states, least recently written out first. Holds nothing that is not durable."""
+    """States that are durable, and no others. `trim` brings them back to `streams_max`."""
 
     def __init__(self, mapper: EventMapper, streams_max: int) -> None:
         self._mapper = mapper
@@ -28,6 +33,11 @@ class StreamCache:
     def clear(self) -> None:
         self._states.clear()
 
+    def trim(self) -> None:
+        """Let go of the least recently loaded or written; not while a batch is decided on them."""
+        while len(self._states) > self._streams_max:
+            self._states.popitem(last=False)
+
     def keep(self, aggregate: Aggregate, stream_id: UUID, state: Any) -> None:  # noqa: ANN401
         """Take over a state that has become durable; one that has ended is let go."""
         if aggregate.ended(state):
@@ -35,13 +45,14 @@ class StreamCache:
             return
         self._states[stream_id] = state
         self._states.move_to_end(stream_id)
-        while len(self._states) > self._streams_max:
-            self._states.popitem(last=False)
 
     async def load(
         self, cursor: Cursor, streams: Iterable[Stream], *, refresh: bool
     ) -> frozenset[UUID]:
-        """Bring in the streams that are missing, or with `refresh` what is new on all. Returns their ids."""
+        """Bring in the missing streams, or with `refresh` what is new on all. Returns their ids.
+
+        These then stand as of one moment, together; those that were in memory may be older.
+        """
         wanted = {
             stream.id: stream.aggregate
             for stream in streams
@@ -59,7 +70,12 @@ class StreamCache:
     ) -> None:
         await cursor.execute(statement("select_snapshots"), (Uuids(ids),), prepare=True)
         for topic, data in await cursor.fetchall():
-            event = self._mapper.decode(topic, data)
+            try:
+                event = self._mapper.decode(topic, data)
+            except MapperDeserialisationError as error:
+                # The log has all that it said.
+                _log.warning("snapshot.unreadable", error=str(error))
+                continue
             stream_id = event.originator_id
             self._states[stream_id] = wanted[stream_id].evolve(None, event)
 

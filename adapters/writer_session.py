@@ -9,32 +9,42 @@ from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
 
 from adapters.clock import DatabaseClock
 from adapters.decision import Cursor
 from domain.errors import Unavailable
 
 CONNECT_SECONDS_MAX = 5
-IDLE_IN_TRANSACTION_SECONDS_MAX = 10
-"""A writer that stops while it holds the log's lock is disconnected by the server after this long."""
+IDLE_IN_TRANSACTION_SECONDS_MAX = 10.0
+"""A writer that stops while it holds the log's lock is disconnected after this long."""
 CLOCK_READING_SECONDS = 30.0
-LOST = (psycopg.OperationalError, psycopg.InterfaceError, OSError, Unavailable)
-"""Errors after which the connection is given up; `TimeoutError` is an `OSError`."""
+END_PAUSE_SECONDS = 0.01
+LOST = (psycopg.Error, OSError, Unavailable)
+"""After these the connection is given up, unless `blames_…`; `TimeoutError` is an `OSError`."""
+_SQLSTATES_OF_DATA = ("21", "22", "23", "54")
+_SQLSTATES_OF_CODE = ("0A", "42", "XX")
 
 
 class Backend(NamedTuple):
-    """The server process behind a connection, named so that it cannot be mistaken for a later one."""
+    """The server process behind a connection, not to be mistaken for a later one of its number."""
 
     pid: int
     started_at: datetime
 
 
 class WriterSession:
-    """Connects on demand, follows the database's clock, and can end the server side of a lost connection."""
+    """Connects on demand, follows the database's clock, ends the rest of a lost connection."""
 
-    def __init__(self, dsn: str, clock: DatabaseClock) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        clock: DatabaseClock,
+        idle_in_transaction_seconds_max: float = IDLE_IN_TRANSACTION_SECONDS_MAX,
+    ) -> None:
         self._dsn = dsn
         self._clock = clock
+        self._idle_milliseconds_max = int(idle_in_transaction_seconds_max * 1_000)
         self._connection: AsyncConnection[tuple[Any, ...]] | None = None
         self._backend: Backend | None = None
         self._clock_read = 0.0
@@ -45,11 +55,6 @@ class WriterSession:
         return self._connection
 
     @property
-    def backend(self) -> Backend | None:
-        """The server process of the present connection; None when there is none."""
-        return self._backend
-
-    @property
     def connected(self) -> bool:
         return self._connection is not None and not self._connection.closed
 
@@ -57,29 +62,48 @@ class WriterSession:
         return self.connection.cursor(binary=True)
 
     async def ready(self) -> bool:
-        """Have a working connection; True when it is a new one. Raises `Unavailable`."""
+        """Have a working connection; True when it is a new one. Raises `Unavailable`.
+
+        With a new one, the last one's server process is gone: no lock left, no late commit.
+        """
         if self.connected:
             if time.monotonic() - self._clock_read > CLOCK_READING_SECONDS:
                 await self._identify(self.connection)
             return False
         try:
-            connection = await psycopg.AsyncConnection.connect(
-                self._dsn,
-                autocommit=True,
-                application_name="tallystick committer",
-                connect_timeout=CONNECT_SECONDS_MAX,
-                options=(
-                    f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_SECONDS_MAX}s"
-                    " -c plan_cache_mode=force_generic_plan"
-                ),
-            )
-            await self._identify(connection)
+            connection = await self._connect()
         except (psycopg.Error, OSError) as error:
             raise Unavailable(f"The database cannot be reached: {error}") from error
+        try:
+            if self._backend is not None:
+                await _end(connection, self._backend)
+            self._backend = await self._identify(connection)
+        except (psycopg.Error, OSError) as error:
+            connection.pgconn.finish()
+            raise Unavailable(f"The database cannot be reached: {error}") from error
+        except BaseException:
+            connection.pgconn.finish()
+            raise
         self._connection = connection
         return True
 
-    async def _identify(self, connection: AsyncConnection[tuple[Any, ...]]) -> None:
+    async def _connect(self) -> AsyncConnection[tuple[Any, ...]]:
+        """`read committed`: under the lock, statements must see what was committed before it."""
+        options = (
+            f"{conninfo_to_dict(self._dsn).get('options') or ''}"
+            f" -c idle_in_transaction_session_timeout={self._idle_milliseconds_max}"
+            " -c default_transaction_isolation=read\\ committed"
+            " -c plan_cache_mode=force_generic_plan"
+        )
+        return await psycopg.AsyncConnection.connect(
+            self._dsn,
+            autocommit=True,
+            application_name="tallystick committer",
+            connect_timeout=CONNECT_SECONDS_MAX,
+            options=options,
+        )
+
+    async def _identify(self, connection: AsyncConnection[tuple[Any, ...]]) -> Backend:
         cursor = connection.cursor(binary=True)
         asked = time.monotonic()
         await cursor.execute(
@@ -90,29 +114,44 @@ class WriterSession:
         assert row is not None
         self._clock.follow(row[2], asked, time.monotonic())
         self._clock_read = time.monotonic()
-        self._backend = Backend(row[0], row[1])
-
-    async def end(self, backend: Backend) -> None:
-        """Return only when that server process is gone, so that it cannot commit any more."""
-        cursor = self.cursor()
-        while True:
-            await cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE pid = %s AND backend_start = %s",
-                backend,
-            )
-            if not await cursor.fetchall():
-                return
-            await asyncio.sleep(0.01)
+        return Backend(row[0], row[1])
 
     def abandon(self) -> None:
         """Drop the connection at once, without a word to the server."""
         if self._connection is not None:
             self._connection.pgconn.finish()
         self._connection = None
-        self._backend = None
 
     async def close(self) -> None:
         if self._connection is not None:
             await self._connection.close()
         self._connection = None
+
+
+def blames_data(error: BaseException) -> bool:
+    """True when the server, itself well, refused what it was sent: sending again is of no use."""
+    return _sqlstate_class(error) in _SQLSTATES_OF_DATA
+
+
+def blames_code(error: BaseException) -> bool:
+    """True when a statement is wrong, or does not fit the schema."""
+    return _sqlstate_class(error) in _SQLSTATES_OF_CODE
+
+
+def _sqlstate_class(error: BaseException) -> str:
+    sqlstate = error.sqlstate if isinstance(error, psycopg.Error) else None
+    return (sqlstate or "")[:2]
+
+
+async def _end(connection: AsyncConnection[tuple[Any, ...]], backend: Backend) -> None:
+    """Return only when that server process is gone."""
+    cursor = connection.cursor(binary=True)
+    while True:
+        await cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE pid = %s AND backend_start = %s",
+            backend,
+        )
+        if not await cursor.fetchall():
+            return
+        await asyncio.sleep(END_PAUSE_SECONDS)

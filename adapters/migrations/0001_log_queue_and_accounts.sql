@@ -95,9 +95,11 @@ CREATE TABLE api_keys (
 CREATE INDEX api_keys_account_idx ON api_keys (account_id);
 
 -- Appends one batch of commands, whole or not at all. Returns the first position given, or, when nothing was
--- written, what stood in the way: a version that exists already, keys that were used, a consumer already past.
+-- written, what stood in the way: a stream that has moved on (one to be written, or one that was only read), keys that
+-- were used, a consumer already past.
 CREATE FUNCTION append_batch(
     e_stream uuid[], e_version bigint[], e_topic text[], e_state bytea[],
+    r_stream uuid[], r_version bigint[],
     t_id uuid[], t_version bigint[], t_account uuid[], t_type text[], t_status text[], t_priority smallint[],
     t_project text[], t_queued timestamptz[], t_not_before timestamptz[], t_worker text[], t_token bigint[],
     t_created timestamptz[], t_ended timestamptz[], t_percent smallint[], t_data text[], t_input text[],
@@ -116,6 +118,12 @@ BEGIN
         SELECT FROM unnest(e_stream, e_version) AS n (i, v)
         JOIN tallystick_events AS e ON e.originator_id = n.i AND e.originator_version = n.v
     );
+    IF NOT conflict AND cardinality(r_stream) > 0 THEN
+        conflict := EXISTS (
+            SELECT FROM unnest(r_stream, r_version) AS n (i, v)
+            JOIN tallystick_events AS e ON e.originator_id = n.i AND e.originator_version = n.v + 1
+        );
+    END IF;
     IF cardinality(k_key) > 0 THEN
         SELECT array_agg(k.key) INTO used_keys FROM idempotency_keys AS k WHERE k.key = ANY (k_key);
     END IF;
@@ -145,7 +153,9 @@ BEGIN
         SELECT
             n.id, n.version, n.account_id, n.type, n.status, n.priority, n.project, n.queued_at, n.not_before,
             n.worker, n.token, n.created_at, n.ended_at, n.percent, n.data::json, n.input::json, n.result::json,
-            clock_timestamp() + make_interval(secs => n.lease_seconds)
+            CASE WHEN n.status IN ('running', 'cancelling')
+                THEN clock_timestamp() + make_interval(secs => n.lease_seconds)
+            END
         FROM unnest(
             t_id, t_version, t_account, t_type, t_status, t_priority, t_project, t_queued, t_not_before, t_worker,
             t_token, t_created, t_ended, t_percent, t_data, t_input, t_result, t_lease_seconds
