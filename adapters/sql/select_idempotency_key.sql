@@ -1,0 +1,3 @@
+SELECT key, fingerprint, status, body, location
+FROM idempotency_keys
+WHERE key = %s

@@ -1,0 +1,248 @@
+"""Each refusal and fault by its code: the one table for HTTP, the command line and the docs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+
+from domain.errors import TallystickError
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE = range(5)
+
+
+class ProblemType(msgspec.Struct, frozen=True):
+    """`status` is HTTP's, `exit_code` the command line's, `help` what the docs say about it."""
+
+    code: str
+    status: int
+    exit_code: int
+    title: str
+    help: str
+
+
+_TABLE = (
+    # What was sent cannot be read, or not be taken as it is.
+    ProblemType(
+        "malformed_request",
+        400,
+        EXIT_USAGE,
+        "The request is malformed",
+        "The body is no valid JSON document in UTF-8, is nested too deeply, or holds what cannot be"
+        " stored: NUL characters, lone surrogates, integers of more than 63 bits; or a header"
+        " cannot be read. `detail` says which.",
+    ),
+    ProblemType(
+        "invalid_input",
+        400,
+        EXIT_USAGE,
+        "The input is invalid",
+        "A value is missing, of the wrong type or out of its bounds. `errors` lists each, with a"
+        " JSON pointer into the body, or the name of the query parameter or header.",
+    ),
+    ProblemType(
+        "unknown_task_type",
+        400,
+        EXIT_USAGE,
+        "The task type is unknown",
+        "No task type of that name is registered here. `GET /v1/task-types` lists those that are.",
+    ),
+    ProblemType(
+        "invalid_cursor",
+        400,
+        EXIT_USAGE,
+        "The cursor is invalid",
+        "The cursor was changed, belongs to somebody else, or was given for another filter. Begin"
+        " again without a cursor.",
+    ),
+    # Who is asking.
+    ProblemType(
+        "unauthenticated",
+        401,
+        EXIT_REFUSED,
+        "Authentication is needed",
+        "Send `Authorization: Bearer tsk_…` with an API key that is neither expired nor revoked.",
+    ),
+    ProblemType(
+        "forbidden",
+        403,
+        EXIT_REFUSED,
+        "The API key does not allow this",
+        "The key is good, but of another scope than this route needs (user, worker or admin).",
+    ),
+    # Money and limits.
+    ProblemType(
+        "insufficient_credits",
+        402,
+        EXIT_REFUSED,
+        "There are not enough credits",
+        "`required` credits are needed and `available` are there. Nothing was held.",
+    ),
+    ProblemType(
+        "limit_reached",
+        429,
+        EXIT_REFUSED,
+        "A limit of the plan is reached",
+        "`limit` names it, `maximum` is its value; `Retry-After` says when trying again can help.",
+    ),
+    # What is there, and in which state.
+    ProblemType(
+        "not_found",
+        404,
+        EXIT_REFUSED,
+        "There is no such thing",
+        "Nothing of that id or path exists, or it is not yours: both are told alike.",
+    ),
+    ProblemType(
+        "method_not_allowed",
+        405,
+        EXIT_USAGE,
+        "The method is not allowed here",
+        "`Allow` lists the methods of this path.",
+    ),
+    ProblemType(
+        "already_exists",
+        409,
+        EXIT_REFUSED,
+        "The id is taken",
+        "Something of that id exists already; it was not changed.",
+    ),
+    ProblemType(
+        "illegal_transition",
+        409,
+        EXIT_REFUSED,
+        "The state does not allow this",
+        "`state` is the present state, `allowed` what can be done from it.",
+    ),
+    ProblemType(
+        "lease_lost",
+        409,
+        EXIT_REFUSED,
+        "The lease is lost",
+        "The token is stale: the task has ended, was handed back, or another worker has it. Stop"
+        " working on it.",
+    ),
+    ProblemType(
+        "capture_exceeds_hold",
+        409,
+        EXIT_REFUSED,
+        "The charge is larger than the hold",
+        "No more can be charged than is held for the task.",
+    ),
+    ProblemType(
+        "hold_not_found",
+        409,
+        EXIT_REFUSED,
+        "There is no such open hold",
+        "The hold was captured or released before.",
+    ),
+    ProblemType(
+        "version_mismatch",
+        412,
+        EXIT_REFUSED,
+        "The version is stale",
+        "`If-Match` names another version than the current one (`actual`). Read again, then decide"
+        " again.",
+    ),
+    # Idempotency.
+    ProblemType(
+        "idempotency_key_in_flight",
+        409,
+        EXIT_UNAVAILABLE,
+        "The first request with this key has not ended",
+        "Send the same request again after `Retry-After`.",
+    ),
+    ProblemType(
+        "idempotency_key_reused",
+        422,
+        EXIT_USAGE,
+        "The key was used with another body",
+        "An `Idempotency-Key` stands for one request. Use a new key for a new request.",
+    ),
+    # The body as such.
+    ProblemType(
+        "request_timeout",
+        408,
+        EXIT_UNAVAILABLE,
+        "The body did not arrive in time",
+        "The whole body has to arrive within the time that `detail` names.",
+    ),
+    ProblemType(
+        "body_too_large",
+        413,
+        EXIT_USAGE,
+        "The body is too large",
+        "`detail` names the limit in bytes.",
+    ),
+    ProblemType(
+        "unsupported_media_type",
+        415,
+        EXIT_USAGE,
+        "The media type is not supported",
+        "Bodies are `application/json` in UTF-8, without a content encoding.",
+    ),
+    # Our side.
+    ProblemType(
+        "unavailable",
+        503,
+        EXIT_UNAVAILABLE,
+        "The service is unavailable",
+        "The database cannot be reached, or a health check fails. Nothing was written. Try again"
+        " after `Retry-After`.",
+    ),
+    ProblemType(
+        "overloaded",
+        503,
+        EXIT_UNAVAILABLE,
+        "The service is overloaded",
+        "A bounded queue is full. Nothing was written. Try again after `Retry-After`.",
+    ),
+    ProblemType(
+        "shutting_down",
+        503,
+        EXIT_UNAVAILABLE,
+        "This process is shutting down",
+        "Nothing was written. Another process, or the next one, will answer.",
+    ),
+    ProblemType(
+        "outcome_unknown",
+        503,
+        EXIT_UNAVAILABLE,
+        "The outcome is not known",
+        "The database was lost during the commit. What was charged is not known (null): send the"
+        " same request with the same `Idempotency-Key` again, and it happens once.",
+    ),
+    ProblemType(
+        "command_rejected",
+        500,
+        EXIT_FAILED,
+        "The database refused the data",
+        "A fault of ours: what was sent should have been refused earlier. Nothing was written.",
+    ),
+    ProblemType(
+        "internal",
+        500,
+        EXIT_FAILED,
+        "Something went wrong on our side",
+        "A fault of ours. Quote `trace_id` when you report it.",
+    ),
+    ProblemType(
+        "bad_setting",
+        500,
+        EXIT_USAGE,
+        "A setting is wrong",
+        "Said by the command line before anything is started.",
+    ),
+)
+PROBLEMS: Mapping[str, ProblemType] = MappingProxyType({entry.code: entry for entry in _TABLE})
+"""By code, in the order of the docs."""
+
+
+def problem_of(error: TallystickError) -> ProblemType:
+    """The row of an error's code; of its nearest ancestor's that has one."""
+    for kind in type(error).__mro__:
+        entry = PROBLEMS.get(getattr(kind, "code", ""))
+        if entry is not None:
+            return entry
+    return PROBLEMS["internal"]
