@@ -18,12 +18,12 @@ from adapters.mapper import EventMapper
 from adapters.migrate import migrate
 from adapters.object_storage import ObjectStorage
 from adapters.pool import open_pool
-from adapters.projector import Projector
+from adapters.projector import Projector, ProjectorLimits
 from adapters.queries import Queries
 from adapters.queue import Leases
+from adapters.read_tables import BEHIND
 from adapters.uploads import Uploads
 from adapters.wakeup import QUEUED, Wakeup
-from projections import BEHIND
 from service.command_bus import CommandBus
 from service.handlers import SHIPPED
 from service.settings import Settings
@@ -67,24 +67,18 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
             self.types,
             self.wakeup.watch(only=QUEUED),
             fetch=self.fetch,
-            objects=lambda task: self.storage.of_task(task.account_id, task.id),
+            objects=lambda task: self.storage.of_task(task.account_id, task.id, task.token),
             limits=limits,
             name=name,
         )
 
     def projectors(self) -> list[Projector]:
         """One runner for each read model that is built behind the log, not yet running."""
-        return [
-            Projector(
-                self.dsn,
-                projection,
-                self.mapper,
-                self.wakeup.watch(),
-                batch_events=self.settings.projection_batch_events,
-                poll_seconds=self.settings.poll_seconds,
-            )
-            for projection in BEHIND
-        ]
+        limits = ProjectorLimits(
+            batch_events_max=self.settings.projection_batch_events,
+            poll_seconds=self.settings.poll_seconds,
+        )
+        return [Projector(self.dsn, table, self.mapper, self.wakeup, limits) for table in BEHIND]
 
 
 @asynccontextmanager
@@ -124,7 +118,7 @@ async def open_service(
             wakeup=wakeup,
             leases=Leases(pool, settings.lease_seconds),
             keys=ApiKeys(pool, cache_seconds=settings.key_cache_seconds),
-            storage=ObjectStorage(settings.object_store_url or settings.data_folder / "objects"),
+            storage=ObjectStorage(settings.objects_url),
             fetch=Downloads(
                 AddressGuard(allow_loopback=settings.allow_loopback_urls),
                 uploads=Uploads(settings.data_folder / "uploads"),

@@ -19,6 +19,8 @@ FILE_VARIABLE = "TALLYSTICK_CONFIG"
 FILE_NAME = "tallystick.toml"
 SECRET_FIELDS = frozenset({"database_url", "object_store_url"})
 """Their values may hold passwords, and are never shown."""
+LIST_FIELDS = frozenset({"handlers"})
+"""In the environment their items are separated by commas."""
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
 _NAMED_OTHERWISE = {"database_url": "DATABASE_URL", "data_folder": "TALLYSTICK_DATA"}
@@ -58,6 +60,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             " Unset: `objects` in the data folder."
         ),
     ] = None
+
+    pool_connections_max: Annotated[
+        int,
+        Meta(
+            ge=2,
+            le=1_000,
+            description="Database connections of one process for reads and heartbeats; its"
+            " committer, wake-up and projectors have one each besides.",
+        ),
+    ] = 8
+    handlers: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Task types of other packages, each `package.module:name` of a handler or"
+            " a list of them; in the environment separated by commas. Installed packages may"
+            " name theirs as entry points of the group `tallystick.handlers` instead."
+        ),
+    ] = ()
 
     http_host: Annotated[
         str, Meta(min_length=1, max_length=255, description="Address on which the API listens.")
@@ -209,7 +229,8 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     values = _from_file(environ)
     for field in Settings.__struct_fields__:
         if text := environ.get(variable_of(field)):
-            values[field] = _fit(field, variable_of(field), text, strict=False)
+            value = _words(text) if field in LIST_FIELDS else text
+            values[field] = _fit(field, variable_of(field), value, strict=False)
     _refuse_typing_errors(environ)
     return Settings(**values)
 
@@ -241,6 +262,10 @@ def _fit(field: str, name: str, value: object, *, strict: bool) -> object:
     except msgspec.ValidationError as error:
         shown = "" if field in SECRET_FIELDS else f", not {value!r}"
         raise BadSetting(name, f"{str(error)[0].lower()}{str(error)[1:]}{shown}.") from error
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _refuse_typing_errors(environ: Mapping[str, str]) -> None:
