@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import msgspec
 from eventsourcing.persistence import MapperDeserialisationError
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 
 from adapters.mapper import EventMapper
+from adapters.pool import LOST, Pool, fetch
 from adapters.projector import lead_lock
 from adapters.read_model import ReadModel
 from adapters.read_tables import BEHIND, ReadTable
 from adapters.sql import statement
-from domain.errors import NotFound
+from domain.errors import NotFound, Unavailable
 from projections.fold import Parked
 
 PARKED_MAX = 200
 """Most parked streams that are listed at once."""
-Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
 
 
 class Lag(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,19 +58,15 @@ class ProjectionStatus:
         self._models = {t.projection.consumer: ReadModel(t, mapper) for t in tables}
 
     async def lag(self) -> list[Lag]:
-        async with self._pool.connection() as connection:
-            return [await self._lag(connection, consumer) for consumer in self._models]
+        """Of every projection; raises `Unavailable`, as all of these do."""
+        return [await self._lag(consumer) for consumer in self._models]
 
     async def parked(
         self, after: UUID | None = None, limit: int = PARKED_MAX
     ) -> list[ParkedStream]:
         """Parked streams past `after` in the order of their ids, at most `limit`."""
-        async with self._pool.connection() as connection:
-            answer = await connection.execute(
-                statement("select_parked_streams"),
-                {"after": after or UUID(int=0), "limit": min(limit, PARKED_MAX)},
-            )
-            rows = await answer.fetchall()
+        parameters = {"after": after or UUID(int=0), "limit": min(limit, PARKED_MAX)}
+        rows = await fetch(self._pool, statement("select_parked_streams"), parameters)
         names = Parked.__struct_fields__
         return [
             ParkedStream(
@@ -93,20 +86,15 @@ class ProjectionStatus:
         model = self._models.get(projection)
         if model is None:
             raise NotFound(f"There is no projection {projection!r}.")
-        async with self._pool.connection() as connection:
-            await connection.set_autocommit(True)
-            try:
+        try:
+            async with self._pool.connection() as connection:
                 return await model.retry_parked(connection, stream_id)
-            finally:
-                await connection.set_autocommit(False)
+        except LOST as error:
+            raise Unavailable(f"The database went away: {error}") from error
 
-    async def _lag(self, connection: AsyncConnection[Any], consumer: str) -> Lag:
-        cursor = connection.cursor(binary=True)
-        await cursor.execute(
-            statement("select_lag"), {"consumer": consumer, "lock": lead_lock(consumer)}
-        )
-        row = await cursor.fetchone()
-        assert row is not None
+    async def _lag(self, consumer: str) -> Lag:
+        parameters = {"consumer": consumer, "lock": lead_lock(consumer)}
+        [row] = await fetch(self._pool, statement("select_lag"), parameters)
         position, head, topic, state, now, parked_streams, led = row
         return Lag(
             projection=consumer,

@@ -176,7 +176,7 @@ class Projector:
     async def _batch(self) -> int:
         connection = await self._connect()
         if not self.leading:
-            await self._move(await self._model.position(connection))
+            await self._move(await self._model.begin(connection))
             self.leading = await self._take_lead(connection)
             if not self.leading:
                 return 0

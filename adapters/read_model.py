@@ -42,7 +42,7 @@ class Advance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReadModel:
-    """`connection` is always one in autocommit mode, used by nobody else meanwhile."""
+    """`connection` is one that nobody else uses meanwhile, with no transaction begun."""
 
     def __init__(self, table: ReadTable, mapper: EventMapper) -> None:
         self.consumer = table.projection.consumer
@@ -51,23 +51,23 @@ class ReadModel:
         taken = table.projection.events
         self._ignored = Texts([t for t, (e, _) in BY_STORED_TOPIC.items() if e not in taken])
 
-    async def position(self, connection: Connection) -> int:
-        """How far it has come; 0 before its first event. Begins to track it if nobody has."""
-        await connection.execute(
-            "INSERT INTO tracking (consumer, position) VALUES (%s, 0) ON CONFLICT DO NOTHING",
-            (self.consumer,),
-        )
-        answer = await connection.execute(
-            "SELECT position FROM tracking WHERE consumer = %s", (self.consumer,)
-        )
-        row = await answer.fetchone()
-        assert row is not None
-        return int(row[0])
+    async def begin(self, connection: Connection) -> int:
+        """How far it has come; it is tracked from here on, from 0 if it never was."""
+        async with connection.transaction(), connection.cursor(binary=True) as cursor:
+            await cursor.execute(
+                "INSERT INTO tracking (consumer, position) VALUES (%s, 0) ON CONFLICT DO NOTHING",
+                (self.consumer,),
+            )
+            await cursor.execute(
+                "SELECT position FROM tracking WHERE consumer = %s", (self.consumer,)
+            )
+            [(position,)] = await cursor.fetchall()
+            return int(position)
 
     async def advance(self, connection: Connection, events_max: int = BATCH_EVENTS_MAX) -> Advance:
         """Take the next batch; an event whose row the database refuses parks its stream.
 
-        `position` must have been asked once before. Raises psycopg's errors of lost connections.
+        Raises `NotFound` before `begin`, and psycopg's errors of lost connections.
         """
 
         async def step(limit: int, refusal: Exception | None) -> Advance:
@@ -202,7 +202,8 @@ class ReadModel:
             prepare=True,
         )
         row = await cursor.fetchone()
-        assert row is not None, "position() comes first"
+        if row is None:
+            raise NotFound(f"{self.consumer} has not begun yet.")
         return int(row[0])
 
     async def _rows(self, cursor: Cursor, streams: Uuids) -> dict[UUID, Any]:

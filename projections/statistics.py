@@ -82,6 +82,16 @@ class Count(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     runs: int = 0
     ran_us: int = 0
 
+    @property
+    def wait_seconds_mean(self) -> float | None:
+        """From when a task could have started until it did; of entries into `running` only."""
+        return self.waited_us / self.entered / 1e6 if self.state == "running" else None
+
+    @property
+    def run_seconds_mean(self) -> float | None:
+        """Of the attempts that ended with these entries; None if none did."""
+        return self.ran_us / self.runs / 1e6 if self.runs else None
+
 
 class CountKey(NamedTuple):
     hour: datetime

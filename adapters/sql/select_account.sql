@@ -1,0 +1,3 @@
+SELECT id, version, plan, status, opened_at, updated_at, name, granted, available, held, captured, active
+FROM accounts
+WHERE id = %(account_id)s

@@ -1,0 +1,5 @@
+SELECT id, version, plan, status, opened_at, updated_at, name, granted, available, held, captured, active
+FROM accounts
+WHERE id > %(after)s
+ORDER BY id
+LIMIT %(limit)s

@@ -1,0 +1,3 @@
+SELECT originator_id, topic, state
+FROM tallystick_events
+ORDER BY originator_id, originator_version

@@ -1,0 +1,269 @@
+"""Compares the inline read models with the fold of the whole log, row by row.
+
+The log is read stream by stream beside the two tables in the order of their ids, all in one
+snapshot, so that one state is in memory at a time and writers may go on meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+import psycopg
+from eventsourcing.persistence import MapperDeserialisationError
+from msgspec import Raw
+from psycopg import AsyncConnection, IsolationLevel
+
+from adapters.batch import task_of
+from adapters.mapper import EventMapper
+from adapters.queries import balance_of
+from adapters.sql import statement
+from domain.errors import Unavailable
+from domain.event import Event
+from domain.task import Task
+from projections.accounts import ACCOUNTS
+from projections.projection import Projection
+from projections.tasks import TASKS
+
+DIFFERENCES_MAX = 20
+FETCH_ROWS = 2_000
+SHOWN_LENGTH_MAX = 200
+_LEASED = frozenset({"running", "cancelling"})
+_TASK_COLUMNS = (
+    "id",
+    "version",
+    "account_id",
+    "type",
+    "status",
+    "priority",
+    "project",
+    "queued_at",
+    "not_before",
+    "worker",
+    "token",
+    "created_at",
+    "ended_at",
+)
+Fields = Mapping[str, object]
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """One field that is not what the log says; it is "row" for a missing or surplus row.
+
+    What could not be read or folded is a difference in the field "log". `expected` and `found` are
+    shortened.
+    """
+
+    table: str
+    id: UUID
+    field: str
+    expected: str
+    found: str
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """What was compared, and the first differences; `complete` unless it stopped at too many."""
+
+    events: int
+    streams: int
+    differences: tuple[Difference, ...]
+    complete: bool
+
+
+async def compare_inline(
+    dsn: str, mapper: EventMapper, differences_max: int = DIFFERENCES_MAX
+) -> Comparison:
+    """Fold the whole log and compare `tasks` and `accounts` with it. Raises `Unavailable`."""
+    try:
+        async with await AsyncConnection.connect(dsn) as connection:
+            await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+            await connection.set_read_only(True)
+            return await _Audit(connection, mapper, differences_max).run()
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise Unavailable(f"The log cannot be read: {error}") from error
+
+
+class _Row(NamedTuple):
+    """A row as it is stored: its id, and its fields as the log would have them."""
+
+    id: UUID
+    fields: Callable[[Any], tuple[Fields, Fields]]
+
+
+class _TooMany(Exception):
+    """Enough differences were found."""
+
+
+class _Audit:
+    def __init__(
+        self, connection: AsyncConnection[Any], mapper: EventMapper, differences_max: int
+    ) -> None:
+        self._connection = connection
+        self._mapper = mapper
+        self._differences_max = differences_max
+        self._differences: list[Difference] = []
+        self._events = 0
+        self._streams = 0
+
+    async def run(self) -> Comparison:
+        complete = True
+        try:
+            await self._compare()
+        except _TooMany:
+            complete = False
+        return Comparison(
+            events=self._events,
+            streams=self._streams,
+            differences=tuple(self._differences),
+            complete=complete,
+        )
+
+    async def _compare(self) -> None:
+        sides = {
+            TASKS.name: _Side(
+                TASKS.name, self._stored("select_tasks_whole", _task_row), self._note
+            ),
+            ACCOUNTS.name: _Side(
+                ACCOUNTS.name, self._stored("select_accounts_whole", _account_row), self._note
+            ),
+        }
+        async for name, stream_id, state in self._folded():
+            self._streams += 1
+            await sides[name].meet(stream_id, state)
+        for side in sides.values():
+            await side.end()
+
+    async def _stored(self, name: str, row_of: Callable[[Any], _Row]) -> AsyncIterator[_Row]:
+        async for values in self._read(name):
+            yield row_of(values)
+
+    async def _read(self, name: str) -> AsyncIterator[Sequence[Any]]:
+        async with self._connection.cursor(name, binary=True) as cursor:
+            cursor.itersize = FETCH_ROWS
+            await cursor.execute(statement(name))
+            async for values in cursor:
+                yield values
+
+    async def _folded(self) -> AsyncIterator[tuple[str, UUID, Any]]:
+        """Table, id and state of each stream that can be folded."""
+        current: UUID | None = None
+        fold = _StreamFold()
+        async for stream_id, topic, data in self._read("select_log_by_stream"):
+            if stream_id != current:
+                if current is not None and fold.table is not None:
+                    yield fold.table, current, fold.state
+                current, fold = stream_id, _StreamFold()
+            self._events += 1
+            self._feed(fold, stream_id, topic, data)
+        if current is not None and fold.table is not None:
+            yield fold.table, current, fold.state
+
+    def _feed(self, fold: _StreamFold, stream_id: UUID, topic: str, data: bytes) -> None:
+        try:
+            fold.take(self._mapper.decode(topic, data))
+        except (MapperDeserialisationError, AssertionError, TypeError, ValueError) as error:
+            self._note(fold.table or "log", stream_id, "log", "an event that folds", error)
+
+    def _note(self, table: str, row_id: UUID, field: str, expected: object, found: object) -> None:
+        self._differences.append(
+            Difference(
+                table=table,
+                id=row_id,
+                field=field,
+                expected=str(expected)[:SHOWN_LENGTH_MAX],
+                found=str(found)[:SHOWN_LENGTH_MAX],
+            )
+        )
+        if len(self._differences) >= self._differences_max:
+            raise _TooMany
+
+
+class _StreamFold:
+    """One stream's state, by whichever inline projection takes its events."""
+
+    __slots__ = ("_projection", "state")
+
+    def __init__(self) -> None:
+        self._projection: Projection[Any] | None = None
+        self.state: Any = None
+
+    @property
+    def table(self) -> str | None:
+        return None if self._projection is None else self._projection.name
+
+    def take(self, event: Event) -> None:
+        if self._projection is None:
+            self._projection = TASKS if TASKS.key(event) is not None else ACCOUNTS
+        self.state = self._projection.evolve(self.state, event)
+
+
+class _Side:
+    """One table's rows in the order of their ids, met by what the log says."""
+
+    def __init__(
+        self,
+        table: str,
+        rows: AsyncIterator[_Row],
+        note: Callable[[str, UUID, str, object, object], None],
+    ) -> None:
+        self._table = table
+        self._rows = rows
+        self._note = note
+        self._next: _Row | None = None
+
+    async def meet(self, stream_id: UUID, state: Any) -> None:  # noqa: ANN401
+        """Compare the row of `stream_id`; rows that come before it have no stream."""
+        row = await self._peek()
+        while row is not None and row.id < stream_id:
+            self._surplus(row)
+            row = await self._peek()
+        if row is None or row.id != stream_id:
+            self._note(self._table, stream_id, "row", "a row", "none")
+            return
+        self._next = None
+        expected, found = row.fields(state)
+        for name, value in expected.items():
+            if value != found[name]:
+                self._note(self._table, stream_id, name, value, found[name])
+
+    async def end(self) -> None:
+        while (row := await self._peek()) is not None:
+            self._surplus(row)
+
+    def _surplus(self, row: _Row) -> None:
+        self._next = None
+        self._note(self._table, row.id, "row", "none", "a row")
+
+    async def _peek(self) -> _Row | None:
+        if self._next is None:
+            self._next = await anext(self._rows, None)
+        return self._next
+
+
+def _account_row(values: Sequence[Any]) -> _Row:
+    found = msgspec.structs.asdict(balance_of(values))
+    return _Row(values[0], lambda state: (msgspec.structs.asdict(state), found))
+
+
+def _task_row(values: Sequence[Any]) -> _Row:
+    def fields(state: Task) -> tuple[Fields, Fields]:
+        *columns, percent, data, task_input, result = values
+        document = Raw((task_input or "").encode())
+        row = task_of(data, document, None if result is None else Raw(result.encode()))
+        expected: dict[str, object] = _prefixed(state)
+        expected |= {name: getattr(state, name) for name in _TASK_COLUMNS}
+        found = _prefixed(row) | dict(zip(_TASK_COLUMNS, columns, strict=True))
+        # While a worker has the task, its progress may be ahead of the last stage.
+        ahead = state.status in _LEASED and percent >= state.percent
+        return (
+            expected | {"percent": state.percent},
+            found | {"percent": state.percent if ahead else percent},
+        )
+
+    return _Row(values[0], fields)
+
+
+def _prefixed(task: Task) -> dict[str, object]:
+    return {f"data.{name}": value for name, value in msgspec.structs.asdict(task).items()}
