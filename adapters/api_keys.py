@@ -14,12 +14,12 @@ from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
-import psycopg
 import uuid_utils
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 
 from adapters.decision import KeyRecord
+from adapters.pool import LOST, Pool
 from adapters.sql import statement
 from adapters.wakeup import CHANNEL, Watch
 from domain.errors import NotFound, Unavailable
@@ -31,7 +31,6 @@ CACHED_KEYS_MAX = 10_000
 LIST_KEYS_MAX = 200
 FOLLOW_POLL_SECONDS = 60.0
 _FORM = re.compile(r"(tsk_[0-9a-f]{12})_[0-9a-f]{64}")
-Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,46 +130,55 @@ class ApiKeys:
 
     async def create(
         self,
-        *,
         scope: Scope,
+        *,
         name: str,
         account_id: UUID | None = None,
         expires_at: datetime | None = None,
-        once: Once | None = None,
-    ) -> NewKey | KeyRecord:
+    ) -> NewKey:
         """A new key; `account_id` goes with the scope `user` and with no other.
 
-        If its idempotency key was used before, the first answer instead, and nothing is made.
         Raises `NotFound` for the account.
         """
-        async with self._connection() as connection, connection.transaction():
-            if once and (replayed := await _replayed(connection, once)):
+        async with self._transaction() as connection:
+            return await _created(connection, scope, name, account_id, expires_at)
+
+    async def create_once(
+        self,
+        once: Once,
+        scope: Scope,
+        *,
+        name: str,
+        account_id: UUID | None = None,
+        expires_at: datetime | None = None,
+    ) -> NewKey | KeyRecord:
+        """As `create`; the first answer, and no new key, if the idempotency key was used before."""
+        async with self._transaction() as connection:
+            if replayed := await _replayed(connection, once):
                 return replayed
-            if account_id is not None:
-                await _guard_account(connection, account_id)
-            new = await _insert(connection, scope, name, account_id, expires_at)
-            await _remember(connection, new, once)
+            new = await _created(connection, scope, name, account_id, expires_at)
+            await _remember(connection, once.record(new.key))
         return new
 
-    async def rotate(
-        self, key_id: UUID, *, overlap_seconds: int = 0, once: Once | None = None
-    ) -> NewKey | KeyRecord:
+    async def rotate(self, key_id: UUID, *, overlap_seconds: int = 0) -> NewKey:
         """A new key in the place of one in force, which ends after `overlap_seconds`.
 
-        As `create` otherwise. Raises `NotFound` also for a key that is revoked or expired.
+        Raises `NotFound`, also for a key that is revoked or expired.
         """
-        async with self._connection() as connection, connection.transaction():
-            if once and (replayed := await _replayed(connection, once)):
+        async with self._transaction() as connection:
+            new = await _rotated(connection, key_id, overlap_seconds)
+        self.forget()
+        return new
+
+    async def rotate_once(
+        self, once: Once, key_id: UUID, *, overlap_seconds: int = 0
+    ) -> NewKey | KeyRecord:
+        """As `rotate`; the first answer, and no new key, if the idempotency key was used before."""
+        async with self._transaction() as connection:
+            if replayed := await _replayed(connection, once):
                 return replayed
-            cursor = connection.cursor(binary=True)
-            parameters = {"id": key_id, "ends_after": timedelta(seconds=overlap_seconds)}
-            await cursor.execute(statement("end_api_key"), parameters)
-            row = await cursor.fetchone()
-            if row is None:
-                raise NotFound("There is no key of that id in force.")
-            new = await _insert(connection, *row)
-            await _remember(connection, new, once)
-            await _announce(connection)
+            new = await _rotated(connection, key_id, overlap_seconds)
+            await _remember(connection, once.record(new.key))
         self.forget()
         return new
 
@@ -199,8 +207,13 @@ class ApiKeys:
         try:
             async with self._pool.connection() as connection:
                 yield connection
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, OSError) as error:
+        except (*LOST, PoolTimeout, OSError) as error:
             raise Unavailable("The keys cannot be reached.") from error
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection[tuple[Any, ...]]]:
+        async with self._connection() as connection, connection.transaction():
+            yield connection
 
 
 def _digest(secret: str) -> bytes:
@@ -249,6 +262,29 @@ async def _announce(connection: AsyncConnection[Any]) -> None:
     await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, KEYS_CHANGED))
 
 
+async def _created(
+    connection: AsyncConnection[Any],
+    scope: Scope,
+    name: str,
+    account_id: UUID | None,
+    expires_at: datetime | None,
+) -> NewKey:
+    if account_id is not None:
+        await _guard_account(connection, account_id)
+    return await _insert(connection, scope, name, account_id, expires_at)
+
+
+async def _rotated(connection: AsyncConnection[Any], key_id: UUID, overlap_seconds: int) -> NewKey:
+    cursor = connection.cursor(binary=True)
+    parameters = {"id": key_id, "ends_after": timedelta(seconds=overlap_seconds)}
+    await cursor.execute(statement("end_api_key"), parameters)
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound("There is no key of that id in force.")
+    await _announce(connection)
+    return await _insert(connection, *row)
+
+
 async def _replayed(connection: AsyncConnection[Any], once: Once) -> KeyRecord | None:
     """The first answer, if there was one; a second request waits here for the first to end."""
     cursor = connection.cursor(binary=True)
@@ -259,10 +295,7 @@ async def _replayed(connection: AsyncConnection[Any], once: Once) -> KeyRecord |
     return row and KeyRecord(**dict(zip(KeyRecord.__struct_fields__, row, strict=True)))
 
 
-async def _remember(connection: AsyncConnection[Any], new: NewKey, once: Once | None) -> None:
-    if once is None:
-        return
-    record = once.record(new.key)
+async def _remember(connection: AsyncConnection[Any], record: KeyRecord) -> None:
     await connection.execute(
         statement("insert_idempotency_key"),
         (record.key, record.fingerprint, record.status, record.body, record.location),

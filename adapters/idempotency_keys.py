@@ -1,24 +1,21 @@
-"""Idempotency keys are written with the events they guard; here they are forgotten in time."""
+"""Answers to requests with an idempotency key are kept for some days, then go."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import psycopg
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
-
+from adapters.pool import LOST, Pool
 from adapters.sql import statement
 from domain.errors import Unavailable
 
 
-async def delete_expired_keys(pool: AsyncConnectionPool[Any], *, days: int, limit: int) -> int:
-    """Forget up to `limit` keys that are older than `days`, by the database's clock; how many.
+async def delete_expired_keys(pool: Pool, *, days: int, limit: int) -> int:
+    """Delete up to `limit` records older than `days` (database clock); says how many.
 
-    Raises `Unavailable`.
+    The limit keeps each turn, and its locks, short. Raises `Unavailable`.
     """
     try:
         async with pool.connection() as connection:
-            cursor = await connection.execute(statement("delete_expired_keys"), (days, limit))
+            parameters = {"days": days, "limit": limit}
+            cursor = await connection.execute(statement("delete_idempotency_keys"), parameters)
             return cursor.rowcount
-    except (psycopg.OperationalError, PoolTimeout, OSError) as error:
-        raise Unavailable(f"Idempotency keys cannot be purged now: {error}") from error
+    except LOST as error:
+        raise Unavailable("Old idempotency keys cannot be deleted.") from error

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
 
-import psycopg
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
-
+from adapters.pool import LOST, Pool
 from adapters.sql import statement
 from domain.errors import Unavailable
 
 SECRET_BYTES = 32
 
 
-async def shared_secret(
-    pool: AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]], name: str
-) -> bytes:
+async def shared_secret(pool: Pool, name: str) -> bytes:
     """The secret of that name, 256 bits. Raises `Unavailable`."""
     try:
         async with pool.connection() as connection:
@@ -25,7 +19,7 @@ async def shared_secret(
             await connection.execute(statement("insert_secret"), (name, fresh))
             cursor = await connection.execute("SELECT value FROM secrets WHERE name = %s", (name,))
             row = await cursor.fetchone()
-    except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
+    except LOST as error:
         raise Unavailable("The shared secrets cannot be read.") from error
     assert row is not None
     return bytes(row[0])
