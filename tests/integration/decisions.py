@@ -24,8 +24,10 @@ Decide = Callable[[States, Metadata], Sequence[Event]]
 
 
 @asynccontextmanager
-async def running_committer(dsn: str) -> AsyncIterator[Committer]:
-    committer = Committer(dsn, EventMapper(), DatabaseClock())
+async def running_committer(
+    dsn: str, mapper: EventMapper | None = None
+) -> AsyncIterator[Committer]:
+    committer = Committer(dsn, mapper or EventMapper(), DatabaseClock())
     await committer.start()
     try:
         yield committer
