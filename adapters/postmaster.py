@@ -175,20 +175,28 @@ class Postmaster:
     def _programs_version(self) -> int:
         """Major version of the programs; makes them runnable for the account first, if need be."""
         if (version := self._ask_version()) is None and self._account is not None:
+            package = self._programs.parent.parent
             let_through(self._account, self._programs)
-            let_read(self._programs.parent)
+            # A repaired wheel keeps the shared libraries beside the package.
+            for tree in (self._programs.parent, package.parent / f"{package.name}.libs"):
+                let_read(tree)
             version = self._ask_version()
         if version is None:
             raise PostgresUnavailable(f"The PostgreSQL programs in {self._programs} do not run.")
         return version
 
     def _ask_version(self) -> int | None:
-        try:
-            answer = self._run(Path("/"), KILL_SECONDS_MAX, "postgres", "--version").stdout
-        except PostgresUnavailable:
-            return None
-        found = re.search(r"\(PostgreSQL\) (\d+)", answer)
-        return int(found.group(1)) if found else None
+        """The oldest among the programs used; None if one of them does not run."""
+        versions = []
+        for program in ("postgres", "initdb", "pg_ctl"):
+            try:
+                answer = self._run(Path("/"), KILL_SECONDS_MAX, program, "--version").stdout
+            except PostgresUnavailable:
+                return None
+            if (found := re.search(r"\(PostgreSQL\) (\d+)", answer)) is None:
+                return None
+            versions.append(int(found.group(1)))
+        return min(versions)
 
     def _check_version(self, programs_version: int) -> None:
         data_version = int((self._data / "PG_VERSION").read_text())

