@@ -30,6 +30,7 @@ class Lifecycle:
         _refuse_states(noun, states, initial)
         for transition in transitions:
             _refuse_callbacks(noun, transition)
+            _refuse_no_source(noun, transition)
             _refuse_guards(noun, transition)
         self.noun = noun
         self.states = tuple(states)
@@ -126,6 +127,12 @@ def _refuse_states(noun: str, states: Sequence[str], initial: str) -> None:
         raise ValueError(f"{noun}: a state is given twice")
 
 
+def _refuse_no_source(noun: str, transition: Transition) -> None:
+    """`transitions` would take it for a transition from nowhere."""
+    if not transition.get("source"):
+        raise ValueError(f"{noun}: {transition} has no source")
+
+
 def _refuse_callbacks(noun: str, transition: Transition) -> None:
     if unknown := set(transition) - _KEYS:
         raise ValueError(f"{noun}: {sorted(unknown)} refused: guards only, no callbacks")
@@ -135,6 +142,6 @@ def _refuse_guards(noun: str, transition: Transition) -> None:
     """A dotted name would be imported by `transitions`, and a callable be run by it."""
     for kind in ("conditions", "unless"):
         guards = transition.get(kind) or ()
-        for guard in [guards] if isinstance(guards, str) or callable(guards) else guards:
+        for guard in guards if isinstance(guards, list | tuple) else [guards]:
             if type(guard) is not str or not guard.isidentifier():
                 raise ValueError(f"{noun}: guard {guard!r} must be an attribute's name")

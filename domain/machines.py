@@ -1,0 +1,9 @@
+"""Every state machine there is; the docs and the console draw this list, the tests go over it."""
+
+from __future__ import annotations
+
+from domain.ledger import ACCOUNT, HOLD
+from domain.lifecycle import Lifecycle
+from domain.task import TASK
+
+MACHINES: tuple[Lifecycle, ...] = (TASK, ACCOUNT, HOLD)

@@ -1,0 +1,476 @@
+"""What each command of a ledger writes, its limits, and the order in which grants burn."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from domain import ledger
+from domain.errors import (
+    AlreadyExists,
+    CaptureExceedsHold,
+    DomainError,
+    HoldNotFound,
+    InsufficientCredits,
+    InvalidInput,
+    LimitReached,
+    NotFound,
+)
+from domain.event import COUNT_MAX, CREDITS_MAX
+from domain.grants import split
+from domain.ledger import (
+    GRANTS_MAX,
+    CaptureHold,
+    CreditLedger,
+    GrantCredits,
+    LedgerCommand,
+    ReleaseHold,
+)
+from domain.ledger_events import (
+    AccountOpened,
+    CreditsCaptured,
+    CreditsGranted,
+    CreditsHeld,
+    CreditsReleased,
+    GrantKind,
+    LedgerEvent,
+    Slice,
+)
+from domain.plan import Plan
+from domain.task_events import TaskCancelRequested
+from tests.unit.domain.given import (
+    ACCOUNT_ID,
+    HOLD_ID,
+    NOON,
+    OPENING,
+    PLAN,
+    ROOMY,
+    TASK_ID,
+    a_ledger,
+    after,
+    fold_ledger,
+    grant,
+    hold,
+    metadata,
+)
+
+LATER = NOON + timedelta(hours=1)
+META = metadata(LATER)
+MIDNIGHT = datetime(2025, 3, 2, tzinfo=UTC)
+TICK = timedelta(microseconds=1)
+
+
+def decide_one(before: CreditLedger | None, command: LedgerCommand) -> LedgerEvent:
+    (event,) = ledger.decide(before, command, META)
+    return event
+
+
+def amounts(state: CreditLedger) -> tuple[int, int, int, int, int]:
+    """granted, available, held, captured, active."""
+    b = state.balance
+    assert b.granted == b.available + b.held + b.captured
+    assert b.available == sum(g.remaining for g in state.grants)
+    assert b.held == sum(g.held for g in state.grants)
+    assert b.active == len(state.holds)
+    return b.granted, b.available, b.held, b.captured, b.active
+
+
+def test_an_account_opens_empty() -> None:
+    event = decide_one(None, OPENING)
+    assert event == AccountOpened(
+        originator_id=ACCOUNT_ID, originator_version=1, meta=META, plan="standard", name="Ada"
+    )
+    state = fold_ledger([event])
+    assert amounts(state) == (0, 0, 0, 0, 0)
+    assert (state.balance.opened_at, state.balance.updated_at) == (LATER, LATER)
+    assert (state.balance.plan, state.balance.name, state.status) == ("standard", "Ada", "open")
+
+
+def test_a_grant_brings_credits_in() -> None:
+    event = decide_one(a_ledger(), replace(grant(50), reason="invoice 7"))
+    assert event == CreditsGranted(
+        originator_id=ACCOUNT_ID,
+        originator_version=2,
+        meta=META,
+        grant_id=UUID(int=1001),
+        kind="paid",
+        amount=50,
+        priority=100,
+        source_ref="payment 1",
+        reason="invoice 7",
+    )
+    state = fold_ledger([event], a_ledger())
+    assert amounts(state) == (50, 50, 0, 0, 0)
+    assert state.balance.updated_at == LATER
+
+
+def test_one_source_is_one_grant() -> None:
+    before = a_ledger(grant(50))
+    assert ledger.decide(before, grant(50), META) == ()
+    assert ledger.decide(before, grant(70, number=2, source_ref="payment 1"), META) == ()
+
+
+@pytest.mark.parametrize("amount", [-1, 0, CREDITS_MAX + 1])
+def test_a_grant_has_bounds(amount: int) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        ledger.decide(a_ledger(), grant(amount), META)
+    assert refusal.value.errors == (("/amount", f"must be 1 to {CREDITS_MAX}"),)
+
+
+@pytest.mark.parametrize("amount", [1, CREDITS_MAX])
+def test_a_grant_may_be_as_small_or_large_as_its_bounds(amount: int) -> None:
+    assert amounts(a_ledger(grant(amount)))[0] == amount
+
+
+@pytest.mark.parametrize("priority", [-1, COUNT_MAX + 1])
+def test_a_grants_priority_has_bounds(priority: int) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        ledger.decide(a_ledger(), grant(1, priority=priority), META)
+    assert refusal.value.errors == (("/priority", f"must be 0 to {COUNT_MAX}"),)
+    for allowed in (0, COUNT_MAX):
+        assert a_ledger(grant(1, priority=allowed)).grants[0].priority == allowed
+
+
+def test_all_grants_together_have_a_bound() -> None:
+    almost = a_ledger(grant(CREDITS_MAX - 1))
+    assert amounts(after(almost, grant(1, number=2)))[0] == CREDITS_MAX
+    with pytest.raises(InvalidInput) as refusal:
+        ledger.decide(almost, grant(2, number=2), META)
+    assert refusal.value.errors == (("/amount", "is too large"),)
+
+
+def test_a_grants_id_is_not_used_twice() -> None:
+    """Two grants of one id would both move when a slice of one does."""
+    with pytest.raises(AlreadyExists):
+        ledger.decide(a_ledger(grant(5)), grant(5, source_ref="another payment"), META)
+
+
+def test_the_number_of_live_grants_is_bounded() -> None:
+    one = a_ledger(grant(1)).grants[0]
+    full = replace(a_ledger(grant(1)), grants=(one,) * GRANTS_MAX)
+    with pytest.raises(LimitReached) as refusal:
+        ledger.decide(full, grant(1, number=2), META)
+    assert (refusal.value.limit, refusal.value.maximum) == ("grants_max", GRANTS_MAX)
+    assert refusal.value.retry_after_seconds > 0
+    assert ledger.decide(replace(full, grants=full.grants[1:]), grant(1, number=2), META)
+
+
+def test_a_hold_sets_credits_aside() -> None:
+    before = a_ledger(grant(50))
+    event = decide_one(before, hold(20))
+    assert event == CreditsHeld(
+        originator_id=ACCOUNT_ID,
+        originator_version=3,
+        meta=META,
+        hold_id=HOLD_ID,
+        task_id=TASK_ID,
+        amount=20,
+        slices=(Slice(UUID(int=1001), 20),),
+    )
+    state = fold_ledger([event], before)
+    assert amounts(state) == (50, 30, 20, 0, 1)
+    assert state.holds[HOLD_ID].held_at == LATER
+    assert state.balance.updated_at == LATER
+
+
+def test_a_hold_may_take_the_last_credit_and_no_more() -> None:
+    before = a_ledger(grant(50))
+    assert amounts(after(before, hold(50))) == (50, 0, 50, 0, 1)
+    with pytest.raises(InsufficientCredits) as refusal:
+        ledger.decide(before, hold(51), META)
+    assert (refusal.value.required, refusal.value.available) == (51, 50)
+
+
+def test_a_hold_of_nothing_counts_as_an_active_task() -> None:
+    state = a_ledger(hold(0))
+    assert amounts(state) == (0, 0, 0, 0, 1)
+    assert amounts(after(state, CaptureHold(hold_id=HOLD_ID, amount=0))) == (0, 0, 0, 0, 0)
+
+
+def test_a_negative_hold_is_refused() -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        ledger.decide(a_ledger(grant(50)), hold(-1), META)
+    assert refusal.value.errors == (("/amount", "must be 0 or more"),)
+
+
+def test_the_same_hold_again_is_quiet_even_at_the_limits() -> None:
+    before = a_ledger(grant(10), hold(10))
+    assert ledger.decide(before, hold(10, plan=replace(PLAN, active_tasks_max=0)), META) == ()
+
+
+@pytest.mark.parametrize("other", [hold(9), hold(10, task_id=UUID(int=77))], ids=["sum", "task"])
+def test_an_open_holds_id_is_not_used_for_another(other: LedgerCommand) -> None:
+    """Two tasks on one hold would leave the second unpaid."""
+    with pytest.raises(AlreadyExists):
+        ledger.decide(a_ledger(grant(50), hold(10)), other, META)
+
+
+def test_a_capture_of_the_whole_hold_charges_it() -> None:
+    before = a_ledger(grant(50), hold(20))
+    event = decide_one(before, CaptureHold(hold_id=HOLD_ID, amount=20))
+    assert event == CreditsCaptured(
+        originator_id=ACCOUNT_ID,
+        originator_version=4,
+        meta=META,
+        hold_id=HOLD_ID,
+        task_id=TASK_ID,
+        amount=20,
+        slices=(Slice(UUID(int=1001), 20),),
+    )
+    state = fold_ledger([event], before)
+    assert amounts(state) == (50, 30, 0, 20, 0)
+    assert state.balance.updated_at == LATER
+
+
+def test_a_capture_of_a_part_gives_the_rest_back_to_its_grants() -> None:
+    before = a_ledger(grant(5), grant(50, number=2), hold(20))
+    event = decide_one(before, CaptureHold(hold_id=HOLD_ID, amount=7))
+    assert isinstance(event, CreditsCaptured)
+    assert event.slices == (Slice(UUID(int=1001), 5), Slice(UUID(int=1002), 2))
+    assert (event.released, event.released_slices) == (13, (Slice(UUID(int=1002), 13),))
+    state = fold_ledger([event], before)
+    assert amounts(state) == (55, 48, 0, 7, 0)
+    assert [(g.id.int, g.remaining) for g in state.grants] == [(1002, 48)]
+
+
+@pytest.mark.parametrize("amount", [-1, 21])
+def test_a_capture_stays_within_the_hold(amount: int) -> None:
+    with pytest.raises(CaptureExceedsHold) as refusal:
+        ledger.decide(
+            a_ledger(grant(50), hold(20)), CaptureHold(hold_id=HOLD_ID, amount=amount), META
+        )
+    assert (refusal.value.amount, refusal.value.held) == (amount, 20)
+
+
+def test_a_release_gives_all_back_to_its_grants() -> None:
+    before = a_ledger(grant(5), grant(50, number=2), hold(20))
+    event = decide_one(before, ReleaseHold(hold_id=HOLD_ID, reason="task.failed"))
+    assert event == CreditsReleased(
+        originator_id=ACCOUNT_ID,
+        originator_version=5,
+        meta=META,
+        hold_id=HOLD_ID,
+        task_id=TASK_ID,
+        amount=20,
+        slices=(Slice(UUID(int=1001), 5), Slice(UUID(int=1002), 15)),
+        reason="task.failed",
+    )
+    state = fold_ledger([event], before)
+    assert amounts(state) == (55, 55, 0, 0, 0)
+    assert state.grants == a_ledger(grant(5), grant(50, number=2)).grants
+    assert state.balance.updated_at == LATER
+
+
+def test_a_hold_that_is_not_there_is_named() -> None:
+    with pytest.raises(HoldNotFound) as refusal:
+        ledger.decide(a_ledger(), ReleaseHold(hold_id=HOLD_ID), META)
+    assert refusal.value.hold_id == HOLD_ID
+
+
+def test_settling_one_hold_leaves_the_others() -> None:
+    state = a_ledger(grant(50), hold(20), hold(10, number=1), hold(5, number=2))
+    state = after(state, CaptureHold(hold_id=hold(number=1).hold_id, amount=10))
+    assert amounts(state) == (50, 15, 25, 10, 2)
+    assert set(state.holds) == {HOLD_ID, hold(number=2).hold_id}
+
+
+# Burn order: priority (low number first), then the kind, then the earliest.
+KINDS: list[GrantKind] = ["trial", "promotional", "adjustment", "paid"]
+
+
+def burnt(*grants: GrantCredits) -> list[int]:
+    """Numbers of the grants in the order in which one hold on all of them takes them."""
+    total = sum(g.amount for g in grants)
+    (held,) = a_ledger(*grants, hold(total)).holds.values()
+    return [piece.grant_id.int - 1000 for piece in held.slices]
+
+
+def test_grants_burn_by_priority_first() -> None:
+    assert burnt(
+        grant(1, number=1, priority=100, kind="trial"), grant(1, number=2, priority=99)
+    ) == [2, 1]
+
+
+def test_then_trial_before_promotional_before_adjustment_before_paid() -> None:
+    given_last_first = [grant(1, number=4 - n, kind=kind) for n, kind in enumerate(KINDS[::-1])]
+    assert burnt(*given_last_first) == [1, 2, 3, 4]
+
+
+def test_then_the_earliest_first() -> None:
+    assert burnt(grant(1, number=3), grant(1, number=1), grant(1, number=2)) == [3, 1, 2]
+
+
+def test_a_grant_without_free_credits_is_passed_over() -> None:
+    state = a_ledger(grant(5), grant(5, number=2), hold(5), hold(3, number=1))
+    assert state.holds[hold(number=1).hold_id].slices == (Slice(UUID(int=1002), 3),)
+
+
+def test_a_release_refills_the_grant_that_burns_first() -> None:
+    state = a_ledger(grant(5), grant(5, number=2), hold(5), hold(3, number=1))
+    state = after(state, ReleaseHold(hold_id=HOLD_ID), hold(4, number=2))
+    assert state.holds[hold(number=2).hold_id].slices == (Slice(UUID(int=1001), 4),)
+
+
+slices = st.lists(st.integers(1, 50), min_size=0, max_size=6).map(
+    lambda sizes: tuple(Slice(UUID(int=n), size) for n, size in enumerate(sizes))
+)
+
+
+@given(slices, st.data())
+def test_a_split_parts_the_slices_at_the_amount(
+    pieces: tuple[Slice, ...], data: st.DataObject
+) -> None:
+    amount = data.draw(st.integers(0, sum(piece.amount for piece in pieces)))
+    taken, rest = split(pieces, amount)
+    assert sum(piece.amount for piece in taken) == amount
+    assert all(piece.amount > 0 for piece in (*taken, *rest))
+    credits_in_order = [p.grant_id for p in pieces for _ in range(p.amount)]
+    assert [p.grant_id for p in (*taken, *rest) for _ in range(p.amount)] == credits_in_order
+
+
+# Limits: `PLAN` allows 3 active tasks and 5 a day.
+
+
+def holds(count: int, *, plan: Plan = ROOMY, first: int = 0) -> list[LedgerCommand]:
+    return [hold(0, number=first + number, plan=plan) for number in range(count)]
+
+
+def settled(count: int, *, first: int = 0) -> list[LedgerCommand]:
+    """So many holds, each released at once."""
+    made = holds(count, first=first)
+    return [c for h in made for c in (h, ReleaseHold(hold_id=h.hold_id))]  # type: ignore[union-attr]
+
+
+def test_the_last_active_task_is_taken_and_the_next_refused() -> None:
+    full = a_ledger(*holds(3, plan=PLAN))
+    with pytest.raises(LimitReached) as refusal:
+        ledger.decide(full, hold(0, number=3, plan=PLAN), META)
+    assert (refusal.value.limit, refusal.value.maximum) == ("active_tasks_max", 3)
+    assert refusal.value.retry_after_seconds == 10
+    freed = after(full, ReleaseHold(hold_id=HOLD_ID))
+    assert ledger.decide(freed, hold(0, number=3, plan=PLAN), META)
+
+
+def test_the_last_task_of_the_day_is_taken_and_the_next_refused_until_midnight() -> None:
+    spent = a_ledger(*settled(4), hold(0, number=4, plan=PLAN))
+    next_hold = hold(0, number=5, plan=PLAN)
+    with pytest.raises(LimitReached) as refusal:
+        ledger.decide(spent, next_hold, metadata(MIDNIGHT - TICK))
+    assert (refusal.value.limit, refusal.value.maximum) == ("daily_tasks_max", 5)
+    assert ledger.decide(spent, next_hold, metadata(MIDNIGHT))
+
+
+@pytest.mark.parametrize(
+    ("before_midnight", "seconds"),
+    [(TICK, 1), (timedelta(seconds=1), 2), (timedelta(hours=12), 43_201)],
+)
+def test_the_time_to_wait_for_a_new_day_is_honest(before_midnight: timedelta, seconds: int) -> None:
+    at = MIDNIGHT - before_midnight
+    spent = a_ledger(*settled(5))
+    with pytest.raises(LimitReached) as refusal:
+        ledger.decide(spent, hold(0, number=5, plan=PLAN), metadata(at))
+    wait = refusal.value.retry_after_seconds
+    assert wait == seconds
+    assert ledger.decide(
+        spent, hold(0, number=5, plan=PLAN), metadata(at + timedelta(seconds=wait))
+    )
+
+
+def test_the_day_is_that_of_utc_whatever_the_offset() -> None:
+    east = timezone(timedelta(hours=9))
+    spent = a_ledger(*settled(5), at=datetime(2025, 3, 1, 23, 59, tzinfo=UTC))
+    still_today = datetime(2025, 3, 2, 8, 59, 59, tzinfo=east)
+    with pytest.raises(LimitReached):
+        ledger.decide(spent, hold(0, number=5, plan=PLAN), metadata(still_today))
+    tomorrow = still_today + timedelta(seconds=1)
+    assert after(spent, hold(0, number=5, plan=PLAN), at=tomorrow).day_count == 1
+
+
+def test_a_clock_set_back_does_not_begin_the_day_anew() -> None:
+    """Two processes whose clocks differ around midnight must not double the day's tasks."""
+    spent = a_ledger(*settled(5), at=MIDNIGHT)
+    for back in (TICK, timedelta(days=3)):
+        with pytest.raises(LimitReached) as refusal:
+            ledger.decide(spent, hold(0, number=5, plan=PLAN), metadata(MIDNIGHT - back))
+        wait = timedelta(seconds=refusal.value.retry_after_seconds)
+        assert MIDNIGHT - back + wait > MIDNIGHT + timedelta(days=1)
+    late = after(a_ledger(hold(0), at=MIDNIGHT), hold(0, number=1), at=MIDNIGHT - TICK)
+    assert (late.day, late.day_count) == (MIDNIGHT.date(), 2)
+
+
+@pytest.mark.parametrize("limit", ["active_tasks_max", "daily_tasks_max"])
+def test_a_limit_of_none_at_all_holds_from_the_first_task(limit: str) -> None:
+    plan = replace(PLAN, **{limit: 0})
+    with pytest.raises(LimitReached) as refusal:
+        ledger.decide(a_ledger(grant(5)), hold(1, plan=plan), META)
+    assert refusal.value.limit == limit
+
+
+# Refusals in order: each command breaks the rule of its row and every later one it can.
+FULL = a_ledger(grant(5), *settled(2, first=20), *holds(3, first=10))
+DAY_SPENT = a_ledger(grant(5), *settled(5, first=10))
+PRECEDENCE: list[tuple[str, CreditLedger | None, LedgerCommand]] = [
+    ("not_found", None, hold(-1)),
+    ("invalid_input", FULL, hold(-1, number=10, plan=PLAN)),
+    ("already_exists", FULL, hold(99, number=10, plan=PLAN)),
+    ("active_tasks_max", FULL, hold(99, plan=PLAN)),
+    ("daily_tasks_max", DAY_SPENT, hold(99, plan=PLAN)),
+    ("insufficient_credits", DAY_SPENT, hold(99)),
+    ("not_found", None, grant(0)),
+    ("must be 1 to", a_ledger(grant(5)), grant(0, priority=-1)),
+    ("must be 0 to", a_ledger(grant(5)), grant(CREDITS_MAX, priority=-1)),
+    ("already_exists", a_ledger(grant(5)), grant(CREDITS_MAX, source_ref="new")),
+    ("is too large", a_ledger(grant(5)), grant(CREDITS_MAX, number=2)),
+    ("not_found", None, CaptureHold(hold_id=HOLD_ID, amount=-1)),
+    ("hold_not_found", a_ledger(), CaptureHold(hold_id=HOLD_ID, amount=-1)),
+    ("capture_exceeds_hold", a_ledger(hold(0)), CaptureHold(hold_id=HOLD_ID, amount=-1)),
+    ("not_found", None, ReleaseHold(hold_id=HOLD_ID)),
+    ("hold_not_found", a_ledger(), ReleaseHold(hold_id=HOLD_ID)),
+    ("already_exists", a_ledger(), OPENING),
+]
+
+
+@pytest.mark.parametrize(("refusal", "before", "command"), PRECEDENCE)
+def test_refusals_come_in_their_order(
+    refusal: str, before: CreditLedger | None, command: LedgerCommand
+) -> None:
+    with pytest.raises(DomainError) as refused:
+        ledger.decide(before, command, META)
+    assert refusal in told_by(refused.value)
+
+
+def told_by(error: DomainError) -> str:
+    """Code, limit and sentences of a refusal."""
+    limit = error.limit if isinstance(error, LimitReached) else ""
+    sentences = [s for _, s in error.errors] if isinstance(error, InvalidInput) else []
+    return " ".join([error.code, limit, *sentences])
+
+
+def test_the_plans_limits_are_read_from_the_command() -> None:
+    """A plan that grew lets the same ledger go on at once."""
+    assert ledger.decide(FULL, hold(1, plan=ROOMY), META)
+
+
+def test_only_events_of_a_ledger_are_folded() -> None:
+    foreign = TaskCancelRequested(originator_id=ACCOUNT_ID, originator_version=2, meta=META)
+    with pytest.raises(TypeError, match="TaskCancelRequested"):
+        ledger.evolve(a_ledger(), foreign)
+    with pytest.raises(AssertionError):
+        ledger.evolve(None, decide_one(a_ledger(), grant(1)))
+    with pytest.raises(NotFound):
+        ledger.decide(None, grant(1), META)
+
+
+def test_a_snapshot_gives_the_whole_state_back() -> None:
+    state = a_ledger(grant(5), grant(50, number=2, kind="trial"), hold(20), hold(3, number=1))
+    state = after(state, CaptureHold(hold_id=HOLD_ID, amount=4), at=LATER)
+    event = ledger.snapshot(state, metadata())
+    assert (event.originator_id, event.originator_version) == (ACCOUNT_ID, state.version)
+    assert fold_ledger([event]) == state
+    tail = ledger.decide(state, hold(1, number=2), META)
+    assert fold_ledger([event, *tail]) == fold_ledger(tail, state)

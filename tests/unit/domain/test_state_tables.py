@@ -1,0 +1,259 @@
+"""Each cell of each machine: in every state, every command is a transition, quiet, or refused.
+
+The tables are complete by construction: a state, command or trigger that is added to the domain
+and not listed here fails `test_the_tables_list_every_state_and_command`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+from uuid import UUID
+
+import pytest
+from msgspec import Raw
+
+from domain import ledger, task
+from domain.errors import DomainError
+from domain.event import Event
+from domain.ledger import ACCOUNT, HOLD, CaptureHold, CreditLedger, LedgerCommand, ReleaseHold
+from domain.machines import MACHINES
+from domain.task import TASK, Task, TaskCommand
+from tests.unit.domain.given import (
+    BROKEN,
+    HOLD_ID,
+    NEXT_HOLD_ID,
+    OPENING,
+    PRICE,
+    a_ledger,
+    fold_ledger,
+    fold_task,
+    grant,
+    hold,
+    metadata,
+    retried_task,
+    submission,
+    task_in,
+)
+
+# A cell is the state that follows, with the event that leads there, or `quiet`, or the refusal.
+TASK_TABLE = """
+command          absent         queued            running            cancelling           completed         failed            cancelled
+SubmitTask       queued         AlreadyExists     AlreadyExists      AlreadyExists        AlreadyExists     AlreadyExists     AlreadyExists
+StartTask        NotFound       running           IllegalTransition  IllegalTransition    IllegalTransition IllegalTransition IllegalTransition
+ReachStage       NotFound       LeaseLost         running            IllegalTransition    IllegalTransition IllegalTransition IllegalTransition
+ReleaseTask      NotFound       LeaseLost         queued             cancelled            IllegalTransition IllegalTransition IllegalTransition
+StallTask        NotFound       LeaseLost         queued             cancelled            IllegalTransition IllegalTransition IllegalTransition
+StallTask/last   NotFound       LeaseLost         failed             cancelled            IllegalTransition IllegalTransition IllegalTransition
+CompleteTask     NotFound       LeaseLost         completed          completed            quiet             IllegalTransition IllegalTransition
+FailTask         NotFound       LeaseLost         failed             failed               IllegalTransition quiet             IllegalTransition
+CancelTask       NotFound       cancelled         cancelling         quiet                IllegalTransition IllegalTransition quiet
+ConfirmCancel    NotFound       LeaseLost         IllegalTransition  cancelled            IllegalTransition IllegalTransition quiet
+RetryTask        NotFound       IllegalTransition IllegalTransition  IllegalTransition    IllegalTransition queued            IllegalTransition
+ReachStage/old   NotFound       LeaseLost         LeaseLost          LeaseLost            LeaseLost         LeaseLost         LeaseLost
+ReleaseTask/old  NotFound       LeaseLost         LeaseLost          LeaseLost            LeaseLost         LeaseLost         LeaseLost
+StallTask/old    NotFound       LeaseLost         LeaseLost          LeaseLost            LeaseLost         LeaseLost         LeaseLost
+CompleteTask/old NotFound       LeaseLost         LeaseLost          LeaseLost            LeaseLost         LeaseLost         LeaseLost
+FailTask/old     NotFound       LeaseLost         LeaseLost          LeaseLost            LeaseLost         LeaseLost         LeaseLost
+ConfirmCancel/old NotFound      LeaseLost         LeaseLost          LeaseLost            LeaseLost         LeaseLost         LeaseLost
+"""  # noqa: E501 - a table
+TASK_EVENTS = {
+    ("SubmitTask", "queued"): "TaskSubmitted",
+    ("StartTask", "running"): "TaskStarted",
+    ("ReachStage", "running"): "TaskStageReached",
+    ("ReleaseTask", "queued"): "TaskReleased",
+    ("ReleaseTask", "cancelled"): "TaskCancelled",
+    ("StallTask", "queued"): "TaskStalled",
+    ("StallTask", "failed"): "TaskFailed",
+    ("StallTask", "cancelled"): "TaskCancelled",
+    ("CompleteTask", "completed"): "TaskCompleted",
+    ("FailTask", "failed"): "TaskFailed",
+    ("CancelTask", "cancelled"): "TaskCancelled",
+    ("CancelTask", "cancelling"): "TaskCancelRequested",
+    ("ConfirmCancel", "cancelled"): "TaskCancelled",
+    ("RetryTask", "queued"): "TaskRetried",
+}
+ACCOUNT_TABLE = """
+command       absent    open
+OpenAccount   open      AlreadyExists
+GrantCredits  NotFound  open
+HoldCredits   NotFound  open
+CaptureHold   NotFound  open
+ReleaseHold   NotFound  open
+"""
+HOLD_TABLE = """
+command       absent        held      captured      released
+CaptureHold   HoldNotFound  captured  HoldNotFound  HoldNotFound
+ReleaseHold   HoldNotFound  released  HoldNotFound  HoldNotFound
+"""
+# The trigger that each command pulls; a task's and an account's first command makes the machine.
+TRIGGERS = {
+    "task": {
+        "StartTask": "start",
+        "ReachStage": "reach_stage",
+        "ReleaseTask": "release",
+        "StallTask": "stall",
+        "CompleteTask": "complete",
+        "FailTask": "fail",
+        "CancelTask": "cancel",
+        "ConfirmCancel": "confirm_cancel",
+        "RetryTask": "retry",
+    },
+    "account": {
+        "GrantCredits": "grant",
+        "HoldCredits": "hold",
+        "CaptureHold": "capture",
+        "ReleaseHold": "release",
+    },
+    "hold": {"CaptureHold": "capture", "ReleaseHold": "release"},
+}
+Cell = tuple[str, str, str]
+
+
+def cells(table: str) -> list[Cell]:
+    """(command, state, outcome) of each cell."""
+    head, *rows = [line.split() for line in table.strip().splitlines()]
+    assert all(len(row) == len(head) for row in rows)
+    return [
+        (row[0], state, outcome)
+        for row in rows
+        for state, outcome in zip(head[1:], row[1:], strict=True)
+    ]
+
+
+def states_of(table: str) -> list[str]:
+    return table.split("\n")[1].split()[1:]
+
+
+def commands_of(table: str) -> set[str]:
+    return {command for command, _, _ in cells(table)}
+
+
+def names(union: object) -> set[str]:
+    return {member.__name__ for member in get_args(union)}
+
+
+def test_the_tables_list_every_state_and_command() -> None:
+    tables = {"task": TASK_TABLE, "account": ACCOUNT_TABLE, "hold": HOLD_TABLE}
+    assert {machine.noun for machine in MACHINES} == set(tables)
+    for machine in MACHINES:
+        assert states_of(tables[machine.noun]) == ["absent", *machine.states]
+        assert set(TRIGGERS[machine.noun].values()) == set(machine.triggers)
+        assert set(TRIGGERS[machine.noun]) <= commands_of(tables[machine.noun])
+    fenced = {
+        command.__name__
+        for command in get_args(TaskCommand)
+        if "token" in command.__struct_fields__
+    }
+    assert commands_of(TASK_TABLE) == (
+        names(TaskCommand) | {"StallTask/last"} | {f"{name}/old" for name in fenced}
+    )
+    assert commands_of(ACCOUNT_TABLE) == names(LedgerCommand)
+    assert {(c.split("/")[0], o) for c, _, o in cells(TASK_TABLE) if o in TASK.states} == set(
+        TASK_EVENTS
+    )
+
+
+def task_commands(state: Task | None) -> dict[str, TaskCommand]:
+    """One command of each row, with the token of `state`; `/old` with the one before."""
+    token = state.token if state else 1
+    current: dict[str, TaskCommand] = {
+        "SubmitTask": submission(),
+        "StartTask": task.StartTask(worker="w"),
+        "RetryTask": task.RetryTask(hold_id=NEXT_HOLD_ID, credits=PRICE),
+        "CancelTask": task.CancelTask(),
+    }
+    for suffix, number in (("", token), ("/last", token), ("/old", token - 1)):
+        current |= {
+            f"ReachStage{suffix}": task.ReachStage(token=number, stage="upload", percent=40),
+            f"ReleaseTask{suffix}": task.ReleaseTask(token=number),
+            f"StallTask{suffix}": task.StallTask(token=number),
+            f"CompleteTask{suffix}": task.CompleteTask(token=number, result=Raw(b"{}")),
+            f"FailTask{suffix}": task.FailTask(token=number, failure=BROKEN),
+            f"ConfirmCancel{suffix}": task.ConfirmCancel(token=number),
+        }
+    return current
+
+
+@pytest.mark.parametrize(("name", "status", "outcome"), cells(TASK_TABLE))
+def test_each_cell_of_the_task(name: str, status: str, outcome: str) -> None:
+    stalls_max = 0 if name == "StallTask/last" else 3
+    before = None if status == "absent" else task_in(status, stalls_max=stalls_max)
+    command = task_commands(before)[name]
+    if outcome not in TASK.states:
+        assert_refused_or_quiet(task.decide, before, command, outcome)
+        return
+    (event,) = task.decide(before, command, metadata())
+    assert type(event).__name__ == TASK_EVENTS[name.split("/", maxsplit=1)[0], outcome]
+    assert_next_in_stream(event, before)
+    assert fold_task([event], before).status == outcome
+    if before is not None:
+        trigger = TRIGGERS["task"][name.split("/", maxsplit=1)[0]]
+        assert TASK.target(trigger, before.status, before) == outcome
+
+
+@pytest.mark.parametrize(("name", "status", "outcome"), cells(ACCOUNT_TABLE))
+def test_each_cell_of_the_account(name: str, status: str, outcome: str) -> None:
+    before = None if status == "absent" else a_ledger(grant(100), hold())
+    commands: dict[str, LedgerCommand] = {
+        "OpenAccount": OPENING,
+        "GrantCredits": grant(100, number=2),
+        "HoldCredits": hold(number=2),
+        "CaptureHold": CaptureHold(hold_id=HOLD_ID, amount=PRICE),
+        "ReleaseHold": ReleaseHold(hold_id=HOLD_ID),
+    }
+    if outcome not in ACCOUNT.states:
+        assert_refused_or_quiet(ledger.decide, before, commands[name], outcome)
+        return
+    (event,) = ledger.decide(before, commands[name], metadata())
+    assert_next_in_stream(event, before)
+    assert fold_ledger([event], before).status == outcome
+
+
+def ledger_with_hold(status: str) -> CreditLedger:
+    settling: dict[str, tuple[LedgerCommand, ...]] = {
+        "absent": (),
+        "held": (hold(),),
+        "captured": (hold(), CaptureHold(hold_id=HOLD_ID, amount=PRICE)),
+        "released": (hold(), ReleaseHold(hold_id=HOLD_ID)),
+    }
+    return a_ledger(grant(100), *settling[status])
+
+
+@pytest.mark.parametrize(("name", "status", "outcome"), cells(HOLD_TABLE))
+def test_each_cell_of_the_hold(name: str, status: str, outcome: str) -> None:
+    before = ledger_with_hold(status)
+    commands: dict[str, LedgerCommand] = {
+        "CaptureHold": CaptureHold(hold_id=HOLD_ID, amount=PRICE),
+        "ReleaseHold": ReleaseHold(hold_id=HOLD_ID),
+    }
+    if outcome not in HOLD.states:
+        assert_refused_or_quiet(ledger.decide, before, commands[name], outcome)
+        return
+    (event,) = ledger.decide(before, commands[name], metadata())
+    assert f"credits.{outcome}" == type(event).TOPIC
+    assert not fold_ledger([event], before).holds
+
+
+def test_a_queued_task_of_a_later_run_is_fenced_like_a_new_one() -> None:
+    """A worker of the first run holds a token that looks current until the next start."""
+    before = retried_task()
+    for name, command in task_commands(before).items():
+        if "token" in command.__struct_fields__:
+            assert_refused_or_quiet(task.decide, before, command, "LeaseLost")
+        assert before.token == 1, name
+
+
+def assert_refused_or_quiet(decide: Any, before: object, command: object, outcome: str) -> None:
+    if outcome == "quiet":
+        assert decide(before, command, metadata()) == ()
+        return
+    with pytest.raises(DomainError) as refusal:
+        decide(before, command, metadata())
+    assert type(refusal.value).__name__ == outcome
+
+
+def assert_next_in_stream(event: Event, before: Task | CreditLedger | None) -> None:
+    version = before.version if before else 0
+    stream: UUID | None = before.id if before else event.originator_id
+    assert (event.originator_id, event.originator_version) == (stream, version + 1)
+    assert event.meta == metadata()
