@@ -50,9 +50,9 @@ class OutcomeUnknown(Unavailable):
 class CommitterLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of a committer; `_seconds` is wall time, `_bytes` the size of a batch's events.
 
-    A command is tried at least once, and again until `reconnect_seconds_max` after it came; from the
-    moment its outcome is in doubt, that is looked up for as long again. One try may take
-    `commit_seconds_max`, and 10 s more on a connection that has gone deaf.
+    A command is tried at least once, and again until `reconnect_seconds_max` after it came; from
+    the moment its outcome is in doubt, that is looked up for as long again. One try may take
+    `commit_seconds_max`.
     """
 
     batch_commands_max: int = 256
@@ -121,7 +121,8 @@ class Committer:
 
     async def start(self) -> None:
         """Connect and begin to work. Raises `Unavailable`."""
-        await self.session.ready()
+        async with self.session.within(self.limits.commit_seconds_max):
+            await self.session.ready()
         self._task = asyncio.create_task(self._run(), name="committer")
 
     async def close(self) -> None:
@@ -132,6 +133,7 @@ class Committer:
                 await asyncio.wait([self._task], timeout=self.limits.drain_seconds_max)
         finally:
             if self._task is not None:
+                self.session.hang_up()
                 self._task.cancel()
                 await asyncio.wait([self._task])
             self._queue.fail_rest(ShuttingDown("This process is shutting down."))
@@ -200,7 +202,7 @@ class Committer:
         """Look up or commit the batch; False when the connection was lost and time is left."""
         retry_until = batch[0].since + self.limits.reconnect_seconds_max
         try:
-            async with asyncio.timeout(self.limits.commit_seconds_max):
+            async with self.session.within(self.limits.commit_seconds_max):
                 if await self.session.ready():
                     self._cache.clear()
                 if attempt.decided is not None:
@@ -285,12 +287,10 @@ class Committer:
         async with self.session.connection.transaction():
             cursor = self.session.cursor()
             await cursor.execute("SELECT pg_advisory_xact_lock(%s)", (LOG_LOCK,), prepare=True)
-            found = [
-                stream
-                for pending in batch
-                if pending.decision.find is not None
-                for stream in await pending.decision.find(cursor)
-            ]
+            found: list[Stream] = []
+            for pending in batch:
+                if pending.decision.find is not None:
+                    found += await pending.decision.find(cursor, found)
             await self._cache.load(cursor, [*_streams(batch), *found], refresh=True)
             decided = self._decide(batch, await self._known(cursor, batch, found))
             first = await self._append(cursor, decided, attempt)

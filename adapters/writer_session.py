@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import socket
 import time
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -20,6 +24,8 @@ IDLE_IN_TRANSACTION_SECONDS_MAX = 10.0
 """A writer that stops while it holds the log's lock is disconnected after this long."""
 CLOCK_READING_SECONDS = 30.0
 END_PAUSE_SECONDS = 0.01
+HANG_UP_GRACE_SECONDS = 5.0
+"""An answer that does not come is lost at once; whatever else is waited for, after this long."""
 LOST = (psycopg.Error, OSError, Unavailable)
 """After these the connection is given up, unless `blames_…`; `TimeoutError` is an `OSError`."""
 _SQLSTATES_OF_DATA = ("21", "22", "23", "54")
@@ -47,6 +53,7 @@ class WriterSession:
         self._idle_milliseconds_max = int(idle_in_transaction_seconds_max * 1_000)
         self._connection: AsyncConnection[tuple[Any, ...]] | None = None
         self._backend: Backend | None = None
+        self._ready = False
         self._clock_read = 0.0
 
     @property
@@ -56,7 +63,7 @@ class WriterSession:
 
     @property
     def connected(self) -> bool:
-        return self._connection is not None and not self._connection.closed
+        return self._ready and not self.connection.closed
 
     def cursor(self) -> Cursor:
         return self.connection.cursor(binary=True)
@@ -70,22 +77,39 @@ class WriterSession:
             if time.monotonic() - self._clock_read > CLOCK_READING_SECONDS:
                 await self._identify(self.connection)
             return False
+        self.abandon()
         try:
-            connection = await self._connect()
-        except (psycopg.Error, OSError) as error:
-            raise Unavailable(f"The database cannot be reached: {error}") from error
-        try:
+            self._connection = await self._connect()
             if self._backend is not None:
-                await _end(connection, self._backend)
-            self._backend = await self._identify(connection)
+                await _end(self._connection, self._backend)
+            self._backend = await self._identify(self._connection)
         except (psycopg.Error, OSError) as error:
-            connection.pgconn.finish()
             raise Unavailable(f"The database cannot be reached: {error}") from error
-        except BaseException:
-            connection.pgconn.finish()
-            raise
-        self._connection = connection
+        self._ready = True
         return True
+
+    @contextlib.asynccontextmanager
+    async def within(self, seconds: float) -> AsyncIterator[None]:
+        """Lose the connection after `seconds`, so that nobody waits for an answer any longer.
+
+        Cancelling would wait for a deaf server's consent first. Raises what a lost connection does,
+        or `TimeoutError` if something else took that long.
+        """
+        timer = asyncio.get_running_loop().call_later(seconds, self.hang_up)
+        try:
+            async with asyncio.timeout(seconds + HANG_UP_GRACE_SECONDS):
+                yield
+        finally:
+            timer.cancel()
+
+    def hang_up(self) -> None:
+        """Shut the socket down, but leave it to those who wait on it."""
+        if self._connection is not None and not self._connection.closed:
+            with (
+                socket.socket(fileno=os.dup(self._connection.fileno())) as line,
+                contextlib.suppress(OSError),
+            ):
+                line.shutdown(socket.SHUT_RDWR)
 
     async def _connect(self) -> AsyncConnection[tuple[Any, ...]]:
         """`read committed`: under the lock, statements must see what was committed before it."""
@@ -121,11 +145,13 @@ class WriterSession:
         if self._connection is not None:
             self._connection.pgconn.finish()
         self._connection = None
+        self._ready = False
 
     async def close(self) -> None:
         if self._connection is not None:
             await self._connection.close()
         self._connection = None
+        self._ready = False
 
 
 def blames_data(error: BaseException) -> bool:
