@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from io import FileIO
 from pathlib import Path, PurePosixPath
 
-from adapters.scratch_file import CHUNK_BYTES, refuse_size, write_scratch_file
+from adapters.scratch_file import CHUNK_BYTES, write_scratch_file
 from tallystick.handler import FetchedFile, Report, TaskFailure
 
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -34,7 +34,6 @@ class Uploads:
         """
         with await asyncio.to_thread(self._open, path) as file:
             size_bytes = os.fstat(file.fileno()).st_size
-            refuse_size(size_bytes, size_bytes_max)
             size_bytes = await write_scratch_file(
                 _chunks(file),
                 target,
