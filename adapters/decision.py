@@ -16,7 +16,8 @@ from domain.event import Event, Metadata
 States = Mapping[UUID, Any]
 """State of each stream by its id; None where the stream has no events."""
 Cursor = AsyncCursor[tuple[Any, ...]]
-Find = Callable[[Cursor], Awaitable[Sequence[Stream]]]
+Find = Callable[[Cursor, Sequence[Stream]], Awaitable[Sequence[Stream]]]
+"""Names streams by a query; the second argument are those the batch's earlier ones have named."""
 
 
 class AlreadyTracked(AdapterError):

@@ -37,8 +37,9 @@ def find_claimable(types: Sequence[str], limit: int) -> Find:
     of their own.
     """
 
-    async def find(cursor: Cursor) -> Sequence[Stream]:
-        await cursor.execute(statement("select_claimable"), (Texts(types), limit), prepare=True)
+    async def find(cursor: Cursor, taken: Sequence[Stream]) -> Sequence[Stream]:
+        parameters = (Texts(types), Uuids([stream.id for stream in taken]), limit)
+        await cursor.execute(statement("select_claimable"), parameters, prepare=True)
         return [Stream(TASKS, row[0]) for row in await cursor.fetchall()]
 
     return find
@@ -51,7 +52,7 @@ def find_lapsed(limit: int) -> Find:
     late.
     """
 
-    async def find(cursor: Cursor) -> Sequence[Stream]:
+    async def find(cursor: Cursor, _: Sequence[Stream]) -> Sequence[Stream]:
         await cursor.execute(statement("select_lapsed"), (limit,), prepare=True)
         rows = await cursor.fetchall()
         ledgers = {row[1] for row in rows}

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from adapters.committer import Committer
-from adapters.decision import Committed, Decision, Find, KeyRecord, States
+from adapters.decision import Committed, Cursor, Decision, Find, KeyRecord, States
 from adapters.queue import find_claimable, find_lapsed
 from domain import ledger, metering, task
 from domain.aggregate import LEDGERS, TASKS, Stream
@@ -241,8 +241,8 @@ class CommandBus:
         found: list[Stream] = []
         find = find_claimable(types, limit)
 
-        async def remember(cursor: object) -> Sequence[Stream]:
-            found[:] = await find(cursor)  # type: ignore[arg-type]
+        async def remember(cursor: Cursor, taken: Sequence[Stream]) -> Sequence[Stream]:
+            found[:] = await find(cursor, taken)
             return found
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
@@ -302,8 +302,8 @@ class CommandBus:
         found: list[Stream] = []
         find = find_lapsed(limit)
 
-        async def remember(cursor: object) -> Sequence[Stream]:
-            found[:] = await find(cursor)  # type: ignore[arg-type]
+        async def remember(cursor: Cursor, taken: Sequence[Stream]) -> Sequence[Stream]:
+            found[:] = await find(cursor, taken)
             return found
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
