@@ -41,6 +41,8 @@ def _shown(field: str, value: object) -> str:
     match value:
         case None:
             return "unset"
+        case ():
+            return "none"
         case bool():
             return str(value).lower()
         case int() | float():

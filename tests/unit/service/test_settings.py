@@ -48,6 +48,15 @@ def test_each_field_can_be_set_by_its_variable() -> None:
     assert settings.objects_url == "s3://bucket/results"
 
 
+def test_a_list_is_parted_by_commas_in_the_environment_only() -> None:
+    assert load_settings({"TALLYSTICK_HANDLERS": "a.b:c, d:e"}).handlers == ("a.b:c", "d:e")
+    Path("tallystick.toml").write_text('handlers = ["a.b:c", "d:e"]')
+    assert load_settings({}).handlers == ("a.b:c", "d:e")
+    Path("tallystick.toml").write_text('handlers = "a.b:c"')
+    with pytest.raises(BadSetting, match="handlers in"):
+        load_settings({})
+
+
 def test_variables_are_named_after_their_fields() -> None:
     assert variable_of("poll_seconds") == "TALLYSTICK_POLL_SECONDS"
     assert variable_of("database_url") == "DATABASE_URL"
