@@ -124,6 +124,8 @@ class Committer:
         async with self.session.within(self.limits.commit_seconds_max):
             await self.session.ready()
         self._task = asyncio.create_task(self._run(), name="committer")
+        # However it ends, nobody may wait for it any more.
+        self._task.add_done_callback(lambda _: self._refuse_rest())
 
     async def close(self) -> None:
         """Refuse new commands, commit what waits for up to `drain_seconds_max`, then disconnect."""
@@ -136,7 +138,7 @@ class Committer:
                 self.session.hang_up()
                 self._task.cancel()
                 await asyncio.wait([self._task])
-            self._queue.fail_rest(ShuttingDown("This process is shutting down."))
+            self._refuse_rest()
             await self._snapshots.close()
             await self.session.close()
 
@@ -152,16 +154,15 @@ class Committer:
     # The loop: one batch after the other.
 
     async def _run(self) -> None:
-        try:
-            while batch := await self._queue.take(self.limits.batch_commands_max):
-                try:
-                    await self._commit(batch)
-                finally:
-                    # If this task was cancelled: what was in doubt was told so, the rest not sent.
-                    fail_each(batch, ShuttingDown("This process is shutting down."))
-        finally:
-            # However this task ends, nobody may wait for it any more.
-            self._queue.fail_rest(ShuttingDown("This process is shutting down."))
+        while batch := await self._queue.take(self.limits.batch_commands_max):
+            try:
+                await self._commit(batch)
+            finally:
+                # If this task was cancelled: what was in doubt was told so, the rest not sent.
+                fail_each(batch, ShuttingDown("This process is shutting down."))
+
+    def _refuse_rest(self) -> None:
+        self._queue.fail_rest(ShuttingDown("This process is shutting down."))
 
     async def _commit(self, batch: Sequence[Pending]) -> None:
         """Commit a batch; halve one that cannot be written until the one at fault fails alone."""
