@@ -1,0 +1,134 @@
+"""Proves a database right by itself: read models are the fold of its log, credits add up."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+from msgspec.structs import asdict
+
+from adapters.batch import task_of
+from adapters.mapper import EventMapper
+from domain import ledger, task
+from domain.event import Event
+from domain.ledger import CreditLedger
+from domain.ledger_events import CreditsCaptured, CreditsHeld, CreditsReleased, LedgerEvent
+from domain.task import Task
+
+TASK_COLUMNS = (
+    *("version", "account_id", "type", "status", "priority", "project", "queued_at", "not_before"),
+    *("worker", "token", "created_at", "ended_at", "percent"),
+)
+ACCOUNT_COLUMNS = (
+    *("version", "plan", "status", "name", "granted", "available", "held", "captured", "active"),
+    *("opened_at", "updated_at"),
+)
+
+
+class Books:
+    """One reading of a database's log and read models."""
+
+    def __init__(self, dsn: str) -> None:
+        mapper = EventMapper()
+        with psycopg.connect(dsn) as connection:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            rows = connection.execute(
+                "SELECT notification_id, topic, state FROM tallystick_events"
+                " ORDER BY notification_id"
+            ).fetchall()
+            self.task_rows = _rows(connection, "tasks")
+            self.account_rows = _rows(connection, "accounts")
+        self.positions = [row[0] for row in rows]
+        self.events: list[Event] = [mapper.decode(row[1], row[2]) for row in rows]
+        self.tasks: dict[UUID, Task] = {}
+        self.ledgers: dict[UUID, CreditLedger] = {}
+        self._fold()
+
+    @property
+    def command_ids(self) -> Counter[UUID]:
+        """How many events each command led to."""
+        return Counter(event.meta.causation_id for event in self.events)
+
+    def verify(self) -> Books:
+        """Assert all that must hold of any database, at any moment."""
+        assert self.task_rows.keys() == self.tasks.keys()
+        for task_id, state in self.tasks.items():
+            _verify_task_row(state, self.task_rows[task_id])
+        assert self.account_rows.keys() == self.ledgers.keys()
+        for account_id, account in self.ledgers.items():
+            self._verify_account(account, self.account_rows[account_id])
+        self._verify_holds()
+        return self
+
+    def verify_commands(
+        self, done: Iterable[UUID], not_done: Iterable[UUID] = (), *, events_each: int = 2
+    ) -> None:
+        """Assert that the one kind is in the log exactly once, the other kind not at all."""
+        counts = self.command_ids
+        assert [c for c in done if counts[c] != events_each] == []
+        assert [c for c in not_done if c in counts] == []
+
+    def _fold(self) -> None:
+        versions: defaultdict[UUID, int] = defaultdict(int)
+        for event in self.events:
+            stream_id = event.originator_id
+            versions[stream_id] += 1
+            assert event.originator_version == versions[stream_id], "a stream has no gaps"
+            if isinstance(event, LedgerEvent):
+                self.ledgers[stream_id] = ledger.evolve(self.ledgers.get(stream_id), event)
+            else:
+                self.tasks[stream_id] = task.evolve(self.tasks.get(stream_id), event)
+
+    def _verify_account(self, account: CreditLedger, row: dict[str, Any]) -> None:
+        balance = account.balance
+        assert {name: row[name] for name in ACCOUNT_COLUMNS} == {
+            name: getattr(balance, name) for name in ACCOUNT_COLUMNS
+        }
+        assert balance.granted == balance.available + balance.held + balance.captured
+        assert balance.available >= 0
+        assert balance.held == sum(hold.amount for hold in account.holds.values())
+        assert balance.available == sum(grant.remaining for grant in account.grants)
+
+    def _verify_holds(self) -> None:
+        opened = Counter(e.hold_id for e in self.events if isinstance(e, CreditsHeld))
+        ended = Counter(
+            e.hold_id for e in self.events if isinstance(e, CreditsCaptured | CreditsReleased)
+        )
+        assert set(opened.values()) <= {1}, "a hold is made once"
+        assert set(ended.values()) <= {1}, "a hold ends once"
+        live = {hold_id for account in self.ledgers.values() for hold_id in account.holds}
+        assert live == opened.keys() - ended.keys()
+        for state in self.tasks.values():
+            assert (state.hold_id in live) is not state.ended, "a task and its hold end together"
+
+
+def _rows(connection: psycopg.Connection[Any], table: str) -> dict[UUID, dict[str, Any]]:
+    cursor = connection.cursor(row_factory=psycopg.rows.dict_row)
+    columns = "*, data::text AS data, input::text AS input, result::text AS result"
+    query = f"SELECT {columns if table == 'tasks' else '*'} FROM {table}"  # noqa: S608 - our own
+    return {row["id"]: row for row in cursor.execute(query).fetchall()}
+
+
+def _verify_task_row(state: Task, row: dict[str, Any]) -> None:
+    assert {name: row[name] for name in TASK_COLUMNS} == {
+        name: getattr(state, name) for name in TASK_COLUMNS
+    }
+    document = row["result"]
+    stored = task_of(
+        row["data"],
+        msgspec.Raw(row["input"].encode()),
+        None if document is None else msgspec.Raw(document.encode()),
+    )
+    assert _plain(stored) == _plain(state)
+    assert (row["lease_until"] is not None) == (state.status in {"running", "cancelling"})
+
+
+def _plain(state: Task) -> dict[str, Any]:
+    fields = asdict(state)
+    fields["input"] = bytes(state.input)
+    fields["result"] = None if state.result is None else bytes(state.result)
+    return fields
