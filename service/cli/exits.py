@@ -1,0 +1,68 @@
+"""What the exit status says: 0 done, 1 failed, 2 wrong usage, 3 refused, 4 unavailable."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import rich_click as click
+
+from domain.errors import TallystickError
+from service.problems import PROBLEMS, problem_of
+from tallystick import errors
+
+
+class Exit(IntEnum):
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+    UNAVAILABLE = 4
+    INTERRUPTED = 130
+
+
+EXPECTED = (TallystickError, errors.TallystickError, OSError)
+"""Errors that end a command with a sentence; any other one is a defect, and keeps its traceback."""
+
+
+class Stopped(click.ClickException):
+    """Ends the command with a sentence on stderr and an exit status."""
+
+    def __init__(self, sentence: str, status: Exit) -> None:
+        super().__init__(sentence)
+        self.exit_code: int = int(status)  # type: ignore[misc]  # click declares it for the class
+
+
+def stopped_by(error: Exception) -> Stopped:
+    """The sentence and the exit status of an expected error."""
+    return Stopped(sentence_of(error), exit_of(error))
+
+
+def sentence_of(error: Exception) -> str:
+    """What happened, and what was charged or can be done where that is known."""
+    match error:
+        case errors.LimitReached(retry_after=float() as seconds):
+            return f"{error} Try again in {seconds:g} s."
+        case errors.Conflict(allowed=allowed) if allowed:
+            return f"{error} From {error.state} it can: {', '.join(allowed)}."
+        case errors.Unauthorized():
+            return f"{error} Check TALLYSTICK_API_KEY, or make a key with `tallystick keys create`."
+        case errors.Unreachable():
+            return f"{error}. Is the service running? `tallystick dev` starts it."
+        case errors.WaitTimeout(task=task):
+            return f"{error} It goes on: `tallystick task show {task.id}`."
+        case _:
+            return str(error) or type(error).__name__
+
+
+def exit_of(error: Exception) -> Exit:
+    match error:
+        case errors.ApiError() if error.code in PROBLEMS:
+            return Exit(PROBLEMS[error.code].exit_code)
+        case errors.Unavailable() | errors.Unreachable() | errors.WaitTimeout():
+            return Exit.UNAVAILABLE
+        case errors.ApiError():
+            return Exit.REFUSED if error.status < 500 else Exit.FAILED  # noqa: PLR2004 - HTTP's
+        case TallystickError():
+            return Exit(problem_of(error).exit_code)
+        case _:
+            return Exit.FAILED

@@ -1,0 +1,290 @@
+"""`tallystick task …`: what users do with tasks, through the HTTP API."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import rich_click as click
+
+from service.cli.address import client, client_options
+from service.cli.exits import Exit
+from service.cli.output import json_option, print_fields, print_json, print_table, say
+from service.cli.progress import ProgressView
+from tallystick.client import Client
+from tallystick.models import HistoryEntry, Priority, Task, TaskStatus
+
+LIST_TASKS = 20
+WAIT_SECONDS_MAX = 86_400
+
+
+@click.group()
+def task() -> None:
+    """Submit, watch and control tasks, through the HTTP API."""
+
+
+@task.command()
+@click.argument("type_", metavar="TYPE")
+@click.argument("input_", metavar="[INPUT]", default="{}")
+@click.option(
+    "--priority",
+    type=click.Choice(get_args(Priority)),
+    default="normal",
+    show_default=True,
+    help="How urgent it is.",
+)
+@click.option("--project", help="A name of your own, to find the task by.")
+@click.option("--not-before", help="Start no earlier: ISO 8601 with an offset, 2030-01-31T08:00Z.")
+@click.option("--key", help="Idempotency key: the same one again submits nothing new.")
+@click.option(
+    "--wait",
+    "wait_seconds",
+    type=click.FloatRange(0, WAIT_SECONDS_MAX),
+    metavar="SECONDS",
+    help="Wait for the end, at most this long; a task that did not complete exits with 1.",
+)
+@json_option
+@client_options
+def submit(
+    type_: str,
+    input_: str,
+    priority: Priority,
+    project: str | None,
+    not_before: str | None,
+    key: str | None,
+    wait_seconds: float | None,
+    as_json: bool,
+    url: str | None,
+    api_key: str | None,
+) -> None:
+    """Hold the price of TYPE and queue a task with INPUT.
+
+    INPUT is a JSON object, @FILE to read one, or - for stdin.
+    """
+    document = read_input(input_)
+    start = read_time("--not-before", not_before)
+    with client(url, api_key) as service:
+        try:
+            submitted = service.submit(
+                type_,
+                document,
+                priority=priority,
+                project=project,
+                not_before=start,
+                idempotency_key=key,
+            )
+        except ValueError as error:
+            raise click.UsageError(f"{error}.") from error
+        if wait_seconds is None:
+            show_task(submitted, as_json=as_json)
+        else:
+            sys.exit(_await(service, submitted, wait_seconds, as_json=as_json))
+
+
+def _await(service: Client, submitted: Task, seconds: float, *, as_json: bool) -> Exit:
+    """Show how it goes, then how it ended."""
+    say(f"Submitted {submitted.id}.")
+    last = submitted
+    try:
+        with ProgressView() as view:
+            for last in service.watch(submitted.id, timeout_seconds=seconds):
+                view.show(last)
+    except KeyboardInterrupt:
+        say(f"It goes on: `tallystick task show {submitted.id}`.")
+        raise
+    show_task(last, as_json=as_json)
+    return Exit.OK if last.status == "completed" else Exit.FAILED
+
+
+@task.command()
+@click.argument("task_id", metavar="TASK")
+@json_option
+@client_options
+def show(task_id: str, as_json: bool, url: str | None, api_key: str | None) -> None:
+    """Show one task, with its result."""
+    with client(url, api_key) as service:
+        show_task(service.get(task_id), as_json=as_json)
+
+
+@task.command("list")
+@click.option(
+    "--status",
+    multiple=True,
+    type=click.Choice(get_args(TaskStatus)),
+    help="Only tasks in this state; may be given several times.",
+)
+@click.option("--type", "type_", help="Only tasks of this type.")
+@click.option("--project", help="Only tasks of this project.")
+@click.option("--after", help="Only tasks created at or after this time (ISO 8601).")
+@click.option("--before", help="Only tasks created before this time (ISO 8601).")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=LIST_TASKS,
+    show_default=True,
+    help="At most this many.",
+)
+@json_option
+@client_options
+def list_(
+    status: tuple[TaskStatus, ...],
+    type_: str | None,
+    project: str | None,
+    after: str | None,
+    before: str | None,
+    limit: int,
+    as_json: bool,
+    url: str | None,
+    api_key: str | None,
+) -> None:
+    """List tasks, newest first."""
+    with client(url, api_key) as service:
+        found = service.list(
+            status=status,
+            type=type_,
+            project=project,
+            created_after=read_time("--after", after),
+            created_before=read_time("--before", before),
+        )
+        show_tasks(itertools.islice(found, limit), as_json=as_json)
+
+
+@task.command()
+@click.argument("task_id", metavar="TASK")
+@click.option("--reason", default="", help="Why; stands in the history.")
+@json_option
+@client_options
+def cancel(
+    task_id: str,
+    reason: str,
+    as_json: bool,
+    url: str | None,
+    api_key: str | None,
+) -> None:
+    """Cancel a queued task at once, or ask a running one to stop; its credits are given back."""
+    with client(url, api_key) as service:
+        show_task(service.cancel(task_id, reason=reason), as_json=as_json)
+
+
+@task.command()
+@click.argument("task_id", metavar="TASK")
+@json_option
+@client_options
+def retry(task_id: str, as_json: bool, url: str | None, api_key: str | None) -> None:
+    """Run a failed task again, with a new hold."""
+    with client(url, api_key) as service:
+        show_task(service.retry(task_id), as_json=as_json)
+
+
+@task.command()
+@click.argument("task_id", metavar="TASK")
+@json_option
+@client_options
+def history(task_id: str, as_json: bool, url: str | None, api_key: str | None) -> None:
+    """Show the facts of a task's life, in order."""
+    with client(url, api_key) as service:
+        entries = service.history(task_id)
+        if as_json:
+            for entry in entries:
+                print_json(entry)
+        else:
+            print_table(
+                {
+                    "version": lambda e: e.version,
+                    "at": lambda e: e.at,
+                    "event": lambda e: e.type,
+                    "actor": lambda e: e.actor,
+                    "data": _entry_data,
+                },
+                entries,
+            )
+
+
+def _entry_data(entry: HistoryEntry) -> str:
+    return " ".join(f"{name}={value}" for name, value in entry.data.items() if name != "input")
+
+
+def read_input(text: str) -> dict[str, Any]:
+    """The JSON object that the argument is or names. Raises `UsageError`."""
+    try:
+        if text == "-":
+            text = sys.stdin.read()
+        elif text.startswith("@"):
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except (OSError, UnicodeError) as error:
+        raise click.UsageError(f"INPUT cannot be read: {error}.") from error
+    except msgspec.MsgspecError as error:
+        raise click.UsageError(f"INPUT is no JSON object: {error}.") from error
+
+
+def read_time(option: str, text: str | None) -> datetime | None:
+    """Raises `UsageError` for what is no time with an offset."""
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.UsageError(f"{option}: {error}.") from error
+    if time.tzinfo is None:
+        raise click.UsageError(f"{option}: add the offset from UTC, such as {text}Z.")
+    return time
+
+
+def show_task(shown: Task, *, as_json: bool) -> None:
+    if as_json:
+        print_json(shown)
+        return
+    print_fields(
+        {
+            "id": shown.id,
+            "type": shown.type,
+            "status": shown.status,
+            "progress": _progress(shown),
+            "project": shown.project,
+            "credits": _credits(shown),
+            "attempt": shown.attempt,
+            "run": shown.run if shown.run > 1 else None,
+            "created": shown.created_at,
+            "not before": shown.not_before,
+            "started": shown.started_at,
+            "ended": shown.ended_at,
+            "failure": f"{shown.failure.type}: {shown.failure.message}" if shown.failure else None,
+            "result": shown.result,
+        }
+    )
+
+
+def show_tasks(shown: Iterable[Task], *, as_json: bool) -> None:
+    if as_json:
+        for one in shown:
+            print_json(one)
+        return
+    print_table(
+        {
+            "id": lambda t: t.id,
+            "type": lambda t: t.type,
+            "status": lambda t: t.status,
+            "percent": lambda t: t.progress.percent,
+            "charged": lambda t: t.credits.charged,
+            "created": lambda t: t.created_at,
+            "project": lambda t: t.project,
+        },
+        shown,
+    )
+
+
+def _progress(shown: Task) -> str:
+    progress = shown.progress
+    said = (f"{progress.percent} %", progress.stage, progress.message)
+    return " · ".join(part for part in said if part)
+
+
+def _credits(shown: Task) -> str:
+    amounts = shown.credits
+    return f"{amounts.held} held, {amounts.charged} charged, {amounts.released} given back"

@@ -1,0 +1,289 @@
+"""What a process can be: API, worker, processors or all; each runs until told to stop.
+
+A part that fails ends the whole process with its error, for whoever supervises it to see: nothing
+is started again in silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, NoReturn
+
+import structlog
+import uvicorn
+import uvloop
+
+from adapters.idempotency_keys import delete_expired_keys
+from domain.errors import AdapterError, TallystickError, Unavailable
+from service.bootstrap import Service
+from service.http.app import create_app
+
+RESCUE_SECONDS = 1.0
+RESCUE_TASKS_MAX = 200
+PURGE_SECONDS = 600.0
+PURGE_KEYS_MAX = 5_000
+BACKLOG = 1_024
+THREADS_SECONDS_MAX = 2.0
+"""A handler's thread that goes on after its task was handed back holds up the exit no longer."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_log = structlog.get_logger(__name__)
+
+
+class AddressTaken(Unavailable):
+    """The API cannot listen where it should."""
+
+    code = "address_taken"
+
+
+def listen(host: str, port: int, *, tries: int = 1) -> socket.socket:
+    """A listening socket on `port`, or on one of the next `tries - 1`; port 0 takes a free one.
+
+    Raises AddressTaken.
+    """
+    for candidate in range(port, port + tries):
+        try:
+            return _listen(host, candidate)
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "there is no such port"
+            last = f"{host}:{candidate}: {reason}"
+    raise AddressTaken(f"Cannot listen on {last}. Set TALLYSTICK_HTTP_PORT to another port.")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where a listener is reached from this machine."""
+    host, port = listener.getsockname()[:2]
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        host = "127.0.0.1" if listener.family == socket.AF_INET else "::1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers, which tells when it serves."""
+
+    def __init__(self, config: uvicorn.Config, ready: asyncio.Event) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:  # noqa: ANN401 - as uvicorn declares it
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready.set()
+
+
+async def run_api(
+    service: Service,
+    stop: asyncio.Event,
+    listener: socket.socket,
+    *,
+    ready: asyncio.Event | None = None,
+) -> None:
+    """Serve until `stop`; then accept no more, and let requests end within the grace time."""
+    config = uvicorn.Config(
+        create_app(service),
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=math.ceil(service.settings.drain_seconds_max),
+    )
+    server = _Server(config, ready or asyncio.Event())
+
+    async def serve() -> None:
+        try:
+            await server.serve([listener])
+        except SystemExit as error:
+            raise RuntimeError("the API could not start; its log says why") from error
+
+    await _until(stop, serve(), lambda: setattr(server, "should_exit", True))
+
+
+async def run_worker(service: Service, stop: asyncio.Event) -> None:
+    """Work until `stop`; then claim no more, and finish or hand back what is held."""
+    worker = service.worker()
+    await _until(stop, worker.run(), worker.stop)
+
+
+async def run_processors(service: Service, stop: asyncio.Event) -> None:
+    """Keep the read models up, rescue what lapsed, forget old keys, until `stop`."""
+    async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+        for projector in service.projectors():
+            stack.push_async_callback(projector.close)
+            group.create_task(projector.run())
+        group.create_task(_rescue(service, stop))
+        group.create_task(_purge(service, stop))
+        await stop.wait()
+        await stack.aclose()
+
+
+async def run_all(
+    service: Service,
+    stop: asyncio.Event,
+    listener: socket.socket,
+    *,
+    ready: asyncio.Event | None = None,
+) -> None:
+    """API, worker and processors in one process; `ready` is set when the API serves."""
+    await run_parts(
+        stop,
+        run_api(service, stop, listener, ready=ready),
+        run_worker(service, stop),
+        run_processors(service, stop),
+    )
+
+
+async def run_parts(stop: asyncio.Event, *parts: Coroutine[Any, Any, None]) -> None:
+    """Run them side by side; when one ends, for whatever reason, the others are stopped too.
+
+    Raises the first error as it is.
+    """
+
+    async def watched(part: Coroutine[Any, Any, None]) -> None:
+        try:
+            await part
+        finally:
+            stop.set()
+
+    tasks = [asyncio.create_task(watched(part)) for part in parts]
+    try:
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    finally:
+        for task in tasks:
+            task.cancel()
+    for result in results:
+        if isinstance(result, BaseException):
+            raise _first(result)
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _until(
+    stop: asyncio.Event, work: Coroutine[Any, Any, None], end: Callable[[], object]
+) -> None:
+    """Carry `work` until it ends by itself or, after `stop`, by `end()`."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        stopping = group.create_task(stop.wait())
+        await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
+        end()
+        stopping.cancel()
+
+
+async def _rescue(service: Service, stop: asyncio.Event) -> None:
+    """Queue tasks again whose worker fell silent."""
+    while not stop.is_set():
+        pause = RESCUE_SECONDS
+        try:
+            rescued = await service.bus.rescue(RESCUE_TASKS_MAX)
+        except TallystickError as error:
+            _log.warning("rescue.failed", error=str(error))
+        else:
+            if rescued:
+                _log.warning("rescue.done", tasks=rescued)
+            pause = 0.0 if rescued == RESCUE_TASKS_MAX else RESCUE_SECONDS
+        await _pause(stop, pause)
+
+
+async def _purge(service: Service, stop: asyncio.Event) -> None:
+    """Forget idempotency keys that are older than they are kept."""
+    days = service.settings.idempotency_days
+    while not stop.is_set():
+        pause = PURGE_SECONDS
+        try:
+            deleted = await delete_expired_keys(service.pool, days=days, limit=PURGE_KEYS_MAX)
+        except AdapterError as error:
+            _log.warning("purge.failed", error=str(error))
+        else:
+            pause = 0.0 if deleted == PURGE_KEYS_MAX else PURGE_SECONDS
+        await _pause(stop, pause)
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+
+
+# The process around them: its loop, its signals, its end.
+
+
+@contextlib.asynccontextmanager
+async def stopped_by_signals() -> AsyncIterator[asyncio.Event]:
+    """An event that SIGINT or SIGTERM sets; the second signal ends the process at once."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            _exit_now(128 + number)
+        _log.info("process.stopping", signal=signal.Signals(number).name)
+        stop.set()
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield stop
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+def run_process(main: Callable[[], Awaitable[int]]) -> int:
+    """Run `main` on uvloop to its exit status. SIGTERM during its start counts as Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    async def run() -> int:
+        status = await main()
+        await _leave_threads(status)
+        return status
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            return runner.run(run())
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from None
+
+
+async def _leave_threads(status: int) -> None:
+    """Wait for threads a little; Python itself would wait for them without a limit."""
+    ending = asyncio.ensure_future(asyncio.get_running_loop().shutdown_default_executor())
+    done, _ = await asyncio.wait([ending], timeout=THREADS_SECONDS_MAX)
+    if not done:
+        _log.warning("process.threads_left")
+        _exit_now(status)
+
+
+def _exit_now(status: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
