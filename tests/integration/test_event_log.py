@@ -150,6 +150,29 @@ async def test_following_gives_what_is_there_and_what_comes(database: str) -> No
         assert (granted.position, granted.event) == (answer.position, answer.events[0])
 
 
+async def test_following_misses_no_wake_up_between_reading_and_waiting(database: str) -> None:
+    """A commit right after a read that found nothing is heard at once, not at the next poll."""
+    async with (
+        running_committer(database) as committer,
+        open_log(database, poll_seconds=3_600) as log,
+        asyncio.timeout(20),
+    ):
+        heard = log._wakeup.watch()
+        read = log.read
+
+        async def read_then_commit(after: int, limit: int) -> list[Recorded]:
+            found = await read(after, limit)
+            if not found:
+                await committer.execute(open_account(uuid4()))
+                await heard.wait(20)
+            return found
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(log, "read", read_then_commit)
+            [opened] = await anext(log.follow(0))
+        assert opened.event.TOPIC == "account.opened"
+
+
 async def test_a_database_that_is_away_is_a_typed_error(database: str) -> None:
     nowhere = psycopg.conninfo.make_conninfo(database, dbname="nowhere", connect_timeout=1)
     async with open_log(nowhere) as log:
