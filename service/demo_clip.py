@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -45,16 +46,15 @@ def ensure_clip(folder: Path) -> Path:
 def _mux(source: Path, target: Path) -> None:
     """Copy the clip's streams as they are, and the subtitles beside them."""
     with (
-        av.open(source) as clip,
-        av.open(io.BytesIO(SUBTITLES.encode()), format="srt") as subtitles,
+        av.open(source, "r") as clip,
+        av.open(io.BytesIO(SUBTITLES.encode()), "r", format="srt") as subtitles,
         av.open(target, "w", format="matroska") as out,
     ):
         streams = [*clip.streams, *subtitles.streams]
         copies = {stream: out.add_stream_from_template(stream) for stream in streams}
         copies[subtitles.streams[0]].metadata["language"] = LANGUAGE
-        for container in (clip, subtitles):
-            for packet in container.demux():
-                # The demuxer ends each stream with an empty packet.
-                if packet.dts is not None:
-                    packet.stream = copies[packet.stream]
-                    out.mux(packet)
+        for packet in chain(clip.demux(), subtitles.demux()):
+            # A demuxer ends each stream with an empty packet.
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream]
+                out.mux(packet)

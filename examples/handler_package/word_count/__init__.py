@@ -1,0 +1,1 @@
+"""Task types about words."""
