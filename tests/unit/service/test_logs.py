@@ -66,7 +66,7 @@ def test_an_exception_stands_in_its_line_without_the_values_of_variables() -> No
 
 
 def _fail_with_a_secret() -> None:
-    secret = "".join(["s3", "cret"])
+    secret = "s3cret"
     raise ValueError(len(secret))
 
 
