@@ -1,0 +1,197 @@
+"""Tasks and credits a second time, in plain Python without events: what the domain is held against.
+
+Each method answers `ok`, `quiet`, or the code of the refusal, and changes itself only when `ok`.
+Nothing here is shared with the domain, not even its machines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from uuid import UUID
+
+BURN_ORDER = ["trial", "promotional", "adjustment", "paid"]
+ENDED = ["completed", "failed", "cancelled"]
+
+
+@dataclass
+class PlainGrant:
+    """Free and held credits of one grant; spent ones stay listed."""
+
+    id: UUID
+    priority: int
+    kind: str
+    free: int
+    held: int = 0
+
+
+@dataclass
+class PlainAccount:
+    active_max: int
+    daily_max: int
+    granted: int = 0
+    captured: int = 0
+    grants: list[PlainGrant] = field(default_factory=list)
+    holds: dict[UUID, list[UUID]] = field(default_factory=dict)
+    """For each open hold the grant of every single credit, in the order taken."""
+    refs: set[str] = field(default_factory=set)
+    day: date = date.min
+    day_holds: int = 0
+
+    @property
+    def available(self) -> int:
+        return sum(grant.free for grant in self.grants)
+
+    @property
+    def held(self) -> int:
+        return sum(len(credits_taken) for credits_taken in self.holds.values())
+
+    def in_burn_order(self) -> list[PlainGrant]:
+        """Stable: the earliest first where all else is equal."""
+        return sorted(self.grants, key=lambda g: (g.priority, BURN_ORDER.index(g.kind)))
+
+    def grant(self, grant_id: UUID, kind: str, amount: int, priority: int, ref: str) -> str:
+        if amount < 1:
+            return "invalid_input"
+        if ref in self.refs:
+            return "quiet"
+        self.refs.add(ref)
+        self.granted += amount
+        self.grants.append(PlainGrant(grant_id, priority, kind, amount))
+        return "ok"
+
+    def hold(self, hold_id: UUID, amount: int, at: datetime) -> str:
+        day = max(at.astimezone(UTC).date(), self.day)
+        day_holds = self.day_holds if day == self.day else 0
+        if len(self.holds) == self.active_max:
+            return "limit_reached active_tasks_max"
+        if day_holds == self.daily_max:
+            return "limit_reached daily_tasks_max"
+        if amount > self.available:
+            return "insufficient_credits"
+        self.day, self.day_holds = day, day_holds + 1
+        self.holds[hold_id] = [self._take_one() for _ in range(amount)]
+        return "ok"
+
+    def _take_one(self) -> UUID:
+        first = next(grant for grant in self.in_burn_order() if grant.free)
+        first.free -= 1
+        first.held += 1
+        return first.id
+
+    def settle(self, hold_id: UUID, charge: int) -> None:
+        self.captured += charge
+        for number, grant_id in enumerate(self.holds.pop(hold_id)):
+            grant = next(grant for grant in self.grants if grant.id == grant_id)
+            grant.held -= 1
+            grant.free += number >= charge
+
+
+@dataclass
+class PlainTask:
+    account: PlainAccount
+    hold_id: UUID
+    credits: int
+    stalls_max: int
+    status: str = "queued"
+    token: int = 0
+    stalls: int = 0
+    run: int = 1
+    attempt: int = 0
+    stage: str | None = None
+    charged: int = 0
+    released: int = 0
+
+    def start(self) -> str:
+        if self.status != "queued":
+            return "illegal_transition"
+        self.status, self.stage = "running", None
+        self.token += 1
+        self.attempt += 1
+        return "ok"
+
+    def lost(self, token: int) -> bool:
+        return self.status == "queued" or token != self.token
+
+    def reach_stage(self, token: int, stage: str) -> str:
+        if self.lost(token):
+            return "lease_lost"
+        if self.status != "running":
+            return "illegal_transition"
+        if self.stage == stage:
+            return "quiet"
+        self.stage = stage
+        return "ok"
+
+    def release(self, token: int) -> str:
+        if self.lost(token):
+            return "lease_lost"
+        if self.status == "running":
+            self.status = "queued"
+            return "ok"
+        return self.end("cancelled", 0) if self.status == "cancelling" else "illegal_transition"
+
+    def stall(self, token: int) -> str:
+        if self.lost(token):
+            return "lease_lost"
+        if self.status == "running" and self.stalls < self.stalls_max:
+            self.status = "queued"
+            self.stalls += 1
+            return "ok"
+        if self.status == "running":
+            return self.end("failed", 0)
+        return self.end("cancelled", 0) if self.status == "cancelling" else "illegal_transition"
+
+    def complete(self, token: int, charge: int | None) -> str:
+        if self.lost(token):
+            return "lease_lost"
+        if self.status == "completed":
+            return "quiet"
+        if self.status in ENDED:
+            return "illegal_transition"
+        charge = self.credits if charge is None else charge
+        if charge < 0 or charge > self.credits:
+            return "capture_exceeds_hold"
+        return self.end("completed", charge)
+
+    def fail(self, token: int) -> str:
+        if self.lost(token):
+            return "lease_lost"
+        if self.status == "failed":
+            return "quiet"
+        return "illegal_transition" if self.status in ENDED else self.end("failed", 0)
+
+    def cancel(self) -> str:
+        if self.status in {"cancelling", "cancelled"}:
+            return "quiet"
+        if self.status == "queued":
+            return self.end("cancelled", 0)
+        if self.status == "running":
+            self.status = "cancelling"
+            return "ok"
+        return "illegal_transition"
+
+    def confirm_cancel(self, token: int) -> str:
+        if self.lost(token):
+            return "lease_lost"
+        if self.status == "cancelled":
+            return "quiet"
+        return self.end("cancelled", 0) if self.status == "cancelling" else "illegal_transition"
+
+    def retry(self, hold_id: UUID, price: int, at: datetime) -> str:
+        if self.status != "failed":
+            return "illegal_transition"
+        answer = self.account.hold(hold_id, price, at)
+        if answer == "ok":
+            self.status, self.hold_id, self.credits = "queued", hold_id, price
+            self.run += 1
+            self.stalls = self.attempt = 0
+            self.stage = None
+        return answer
+
+    def end(self, status: str, charge: int) -> str:
+        self.account.settle(self.hold_id, charge)
+        self.charged += charge
+        self.released += self.credits - charge
+        self.status, self.credits = status, 0
+        return "ok"

@@ -1,0 +1,17 @@
+"""QUALITY 2 for tasks and the ledger: 200 histories of 30 steps each time, 10,000 x 50 nightly."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.stateful.books import Books
+
+pytestmark = pytest.mark.stateful
+
+
+# 200 histories take 3 seconds; the nightly profile has fifty times as many, and longer ones.
+@pytest.mark.timeout(max(120, settings().max_examples // 2))
+def test_any_history_keeps_the_books() -> None:
+    run_state_machine_as_test(Books)

@@ -1,0 +1,285 @@
+"""The stateful test finds each of these bugs when it is planted, so its silence means something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+from msgspec import Raw
+from msgspec.structs import replace
+
+from domain import balance, grants, ledger, metering, task, task_state
+from domain.event import Event
+from domain.ledger import CreditLedger
+from domain.ledger_events import CreditsCaptured, CreditsHeld, CreditsReleased
+from domain.plan import Plan
+from domain.task import CancelTask, CompleteTask, FailTask, Task
+from domain.task_events import TaskRetried, TaskStarted
+from tests.stateful.books import Books
+
+pytestmark = pytest.mark.stateful
+Patch = pytest.MonkeyPatch
+ENOUGH = settings(
+    max_examples=1_000,
+    stateful_step_count=30,
+    phases=[Phase.generate],
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    report_multiple_bugs=False,
+)
+
+
+def release_not_returned(patch: Patch) -> None:
+    moved = grants.moved
+
+    def lossy(kept: grants.Grants, slices: grants.Slices, *, free: int, held: int) -> Any:
+        return moved(kept, slices, free=min(free, 0), held=held)
+
+    patch.setattr("domain.ledger.moved", lossy)
+
+
+def balance_not_returned(patch: Patch) -> None:
+    evolve = balance.evolve
+
+    def lossy(before: Any, event: Event) -> Any:
+        after = evolve(before, event)
+        lost = event.amount if isinstance(event, CreditsReleased) else 0
+        return replace(after, available=after.available - lost)
+
+    patch.setattr(balance, "evolve", lossy)
+
+
+def captured_twice(patch: Patch) -> None:
+    add_to_proceed(patch, _captures, lambda event: [event, _next(event)])
+
+
+def failed_without_release(patch: Patch) -> None:
+    add_to_proceed(patch, lambda event: isinstance(event, CreditsReleased), lambda _: [])
+
+
+def released_twice(patch: Patch) -> None:
+    add_to_proceed(
+        patch,
+        lambda event: isinstance(event, CreditsReleased),
+        lambda event: [event, _next(event)],
+    )
+
+
+def retried_without_a_hold(patch: Patch) -> None:
+    retry = metering.retry
+    patch.setattr(
+        metering,
+        "retry",
+        lambda *given: [e for e in retry(*given) if not isinstance(e, CreditsHeld)],
+    )
+
+
+def retried_after_cancel(patch: Patch) -> None:
+    table = dict(task.TASK.table)
+    patch.setattr(task.TASK, "table", table | {("retry", "cancelled"): table["retry", "failed"]})
+
+
+def completed_twice(patch: Patch) -> None:
+    """A task that failed can still be completed by the same attempt."""
+    table = dict(task.TASK.table)
+    edge = {("complete", "failed"): table["complete", "running"]}
+    patch.setattr(task.TASK, "table", table | edge)
+
+
+def stale_tokens_accepted(patch: Patch) -> None:
+    patch.setattr(task, "_guard_lease", lambda _task, _token: None)
+
+
+def token_not_renewed(patch: Patch) -> None:
+    def decide(state: Task, command: Any, meta: Any) -> TaskStarted:
+        event = started(state, command, meta)
+        assert isinstance(event, TaskStarted)
+        return replace(event, token=max(state.token, 1))
+
+    started = task._DECIDERS[task.StartTask]
+    patch.setattr(task, "_DECIDERS", MappingProxyType({**task._DECIDERS, task.StartTask: decide}))
+
+
+def active_limit_off_by_one(patch: Patch) -> None:
+    change_plan(patch, lambda plan: replace(plan, active_tasks_max=plan.active_tasks_max + 1))
+
+
+def active_limit_one_too_few(patch: Patch) -> None:
+    change_plan(patch, lambda plan: replace(plan, active_tasks_max=plan.active_tasks_max - 1))
+
+
+def daily_limit_off_by_one(patch: Patch) -> None:
+    change_plan(patch, lambda plan: replace(plan, daily_tasks_max=plan.daily_tasks_max + 1))
+
+
+def day_begun_anew_by_a_slow_clock(patch: Patch) -> None:
+    def day_of(state: CreditLedger, at: datetime) -> tuple[date, int]:
+        day = at.astimezone(UTC).date()
+        return day, state.day_count if day == state.day else 0
+
+    patch.setattr(ledger, "_day_of", day_of)
+
+
+def day_never_reset(patch: Patch) -> None:
+    def day_of(state: CreditLedger, at: datetime) -> tuple[date, int]:
+        return at.astimezone(UTC).date(), state.day_count
+
+    patch.setattr(ledger, "_day_of", day_of)
+
+
+def snapshot_forgets_the_day(patch: Patch) -> None:
+    snapshot = ledger.snapshot
+    patch.setattr(ledger, "snapshot", lambda *given: replace(snapshot(*given), day_count=0))
+
+
+def snapshot_forgets_sources(patch: Patch) -> None:
+    snapshot = ledger.snapshot
+    patch.setattr(ledger, "snapshot", lambda *given: replace(snapshot(*given), source_refs=()))
+
+
+def paid_credits_burn_first(patch: Patch) -> None:
+    patch.setattr(grants, "_BURN_RANK", dict.fromkeys(grants._BURN_RANK, 1) | {"paid": 0})
+
+
+def priority_of_grants_ignored(patch: Patch) -> None:
+    key = grants._burn_key
+    patch.setattr(grants, "_burn_key", lambda grant: key(grant)[1:])
+
+
+def repeated_source_granted_again(patch: Patch) -> None:
+    granted = ledger._granted
+    patch.setattr(
+        ledger,
+        "_granted",
+        lambda state, *given: granted(
+            replace(state, source_refs=type(state.source_refs)()), *given
+        ),
+    )
+
+
+def one_stall_too_many(patch: Patch) -> None:
+    patch.setattr(Task, "stalls_left", property(lambda state: state.stalls <= state.stalls_max))
+
+
+def stalls_kept_by_a_retry(patch: Patch) -> None:
+    def fold(state: Task, event: TaskRetried) -> Task:
+        return replace(retried(state, event), stalls=state.stalls)
+
+    retried = task_state._FOLDS[TaskRetried]
+    patch.setattr(task_state, "_FOLDS", MappingProxyType({**task_state._FOLDS, TaskRetried: fold}))
+
+
+def repeated_commands_not_quiet(patch: Patch) -> None:
+    patch.setattr(task, "_done_before", lambda _task, _command: False)
+
+
+def failure_charged(patch: Patch) -> None:
+    def fold(command: Any) -> Any:
+        return (
+            CompleteTask(token=command.token, result=Raw(b"{}"))
+            if isinstance(command, FailTask)
+            else command
+        )
+
+    proceed = metering.proceed
+    patch.setattr(metering, "proceed", lambda t, a, c, m: proceed(t, a, fold(c), m))
+
+
+def cancel_loses_the_worker(patch: Patch) -> None:
+    """Cancelling a running task ends it at once, though its worker goes on."""
+    proceed = metering.proceed
+
+    def hasty(state: Task, paying: CreditLedger, command: Any, meta: Any) -> Any:
+        hurried = isinstance(command, CancelTask) and state.status == "running"
+        return proceed(replace(state, status="queued") if hurried else state, paying, command, meta)
+
+    patch.setattr(metering, "proceed", hasty)
+
+
+def part_captures_keep_the_rest(patch: Patch) -> None:
+    split = grants.split
+    patch.setattr("domain.ledger.split", lambda slices, amount: (split(slices, amount)[0], ()))
+
+
+def charge_not_bounded(patch: Patch) -> None:
+    """Both guards gone: the task's and the ledger's."""
+    completed = task._DECIDERS[CompleteTask]
+
+    def decide(state: Task, command: CompleteTask, meta: Any) -> Any:
+        charge = command.charge if command.charge is not None else state.credits_held
+        event = completed(state, replace(command, charge=0), meta)
+        return replace(event, charged=max(charge, 0), released=0)
+
+    patch.setattr(task, "_DECIDERS", MappingProxyType({**task._DECIDERS, CompleteTask: decide}))
+
+
+BUGS: list[Callable[[Patch], None]] = [
+    release_not_returned,
+    balance_not_returned,
+    captured_twice,
+    failed_without_release,
+    released_twice,
+    retried_without_a_hold,
+    retried_after_cancel,
+    completed_twice,
+    stale_tokens_accepted,
+    token_not_renewed,
+    active_limit_off_by_one,
+    active_limit_one_too_few,
+    daily_limit_off_by_one,
+    day_begun_anew_by_a_slow_clock,
+    day_never_reset,
+    snapshot_forgets_the_day,
+    snapshot_forgets_sources,
+    paid_credits_burn_first,
+    priority_of_grants_ignored,
+    repeated_source_granted_again,
+    one_stall_too_many,
+    stalls_kept_by_a_retry,
+    repeated_commands_not_quiet,
+    failure_charged,
+    cancel_loses_the_worker,
+    part_captures_keep_the_rest,
+    charge_not_bounded,
+]
+
+
+@pytest.mark.parametrize("plant", BUGS, ids=lambda plant: plant.__name__)
+def test_a_planted_bug_is_found(plant: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    plant(monkeypatch)
+    with pytest.raises((AssertionError, KeyError)):  # KeyError: a hold that is not there any more
+        run_state_machine_as_test(Books, settings=ENOUGH)
+
+
+def add_to_proceed(
+    patch: Patch,
+    concerns: Callable[[Event], bool],
+    instead: Callable[[Event], list[Event]],
+) -> None:
+    proceed = metering.proceed
+
+    def changed(*given: Any) -> list[Event]:
+        events = proceed(*given)
+        return [e for event in events for e in (instead(event) if concerns(event) else [event])]
+
+    patch.setattr(metering, "proceed", changed)
+
+
+def change_plan(patch: Patch, change: Callable[[Plan], Plan]) -> None:
+    guard = ledger._guard_limits
+    patch.setattr(ledger, "_guard_limits", lambda state, plan, at: guard(state, change(plan), at))
+
+
+def _captures(event: Event) -> bool:
+    return isinstance(event, CreditsCaptured)
+
+
+def _next(event: Event) -> Event:
+    return replace(event, originator_version=event.originator_version + 1)
