@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from structlog.testing import capture_logs
+
 from adapters.clock import DatabaseClock
 from adapters.committer import Committer, CommitterLimits
 from adapters.mapper import EventMapper
@@ -23,14 +25,15 @@ _PROGRAM = Path(__file__).with_name("writer_process.py")
 
 @asynccontextmanager
 async def running(dsn: str, **limits: Any) -> AsyncIterator[Committer]:
-    """A started committer, closed at the end."""
+    """A started committer, closed at the end; its log goes nowhere."""
     committer = Committer(dsn, EventMapper(), DatabaseClock(), CommitterLimits(**limits))
-    await committer.start()
-    try:
-        yield committer
-    finally:
-        async with asyncio.timeout(ANSWER_SECONDS_MAX):
-            await committer.close()
+    with capture_logs():
+        await committer.start()
+        try:
+            yield committer
+        finally:
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                await committer.close()
 
 
 class WriterProcess:
