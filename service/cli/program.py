@@ -14,7 +14,7 @@ from service.cli.exits import EXPECTED, Exit, stopped_by
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
-        "demo": "service.cli.run:demo",
+        "demo": "service.cli.demo:demo",
         "dev": "service.cli.run:dev",
         "serve": "service.cli.run:serve",
         "work": "service.cli.run:work",
@@ -22,7 +22,9 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "migrate": "service.cli.run:migrate",
         "health": "service.cli.health:health",
         "task": "service.cli.task:task",
-        "account": "service.cli.account:account",
+        "balance": "service.cli.own_account:balance",
+        "statement": "service.cli.own_account:statement",
+        "types": "service.cli.own_account:types",
         "accounts": "service.cli.accounts:accounts",
         "grant": "service.cli.accounts:grant",
         "keys": "service.cli.keys:keys",

@@ -9,7 +9,6 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-import msgspec
 import rich_click as click
 
 from adapters.embedded import EmbeddedPostgres
@@ -17,9 +16,8 @@ from adapters.migrate import migrate as apply_migrations
 from service.bootstrap import Service, open_service
 from service.cli.exits import Exit
 from service.cli.output import json_option, print_json, say
-from service.demo import run_demo
+from service.cli.start import host_option, log_option, port_option, start
 from service.local import introduce
-from service.logs import LEVELS, configure_logs
 from service.processes import (
     listen,
     run_all,
@@ -32,29 +30,15 @@ from service.processes import (
     url_of,
 )
 from service.profile import FILE_NAME
-from service.settings import Settings, load_settings
+from service.settings import Settings
 
-PORTS_TRIED = 50
 Part = Callable[[Service, asyncio.Event], Coroutine[Any, Any, None]]
-
-log_option = click.option(
-    "--log",
-    "level",
-    type=click.Choice(list(LEVELS)),
-    default="info",
-    show_default=True,
-    help="Least important log lines to print on stderr.",
-)
-host_option = click.option("--host", help="Address to listen on [TALLYSTICK_HTTP_HOST].")
-port_option = click.option(
-    "--port", type=click.IntRange(0, 65_535), help="Port to listen on [TALLYSTICK_HTTP_PORT]."
-)
 
 
 @click.command()
 @host_option
 @port_option
-@log_option
+@log_option("info")
 def dev(host: str | None, port: int | None, level: str) -> None:
     """Run everything in one process: database, API, worker and processors.
 
@@ -62,7 +46,7 @@ def dev(host: str | None, port: int | None, level: str) -> None:
     with credits and its keys are made on first use; the task commands find them there. Ctrl-C or
     SIGTERM ends it gracefully.
     """
-    settings = _start(level, host, port)
+    settings = start(level, host=host, port=port)
     listener = listen(settings.http_host, settings.http_port)
     sys.exit(run_process(partial(_dev, settings, listener)))
 
@@ -97,10 +81,10 @@ async def _announce(
 @click.command()
 @host_option
 @port_option
-@log_option
+@log_option("info")
 def serve(host: str | None, port: int | None, level: str) -> None:
     """Run the HTTP API; any number of these, on any hosts."""
-    settings = _start(level, host, port)
+    settings = start(level, host=host, port=port)
     listener = listen(settings.http_host, settings.http_port)
     sys.exit(run_process(partial(_serve, settings, listener)))
 
@@ -113,21 +97,21 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
 
 
 @click.command()
-@log_option
+@log_option("info")
 def work(level: str) -> None:
     """Run a worker; any number of these, on any hosts."""
-    settings = _start(level)
+    settings = start(level)
     sys.exit(run_process(partial(_run, settings, run_worker)))
 
 
 @click.command()
-@log_option
+@log_option("info")
 def process(level: str) -> None:
     """Run the processors: read models, rescue of stalled tasks, clearing of old keys.
 
     Several may run: one leads, the others stand by.
     """
-    settings = _start(level)
+    settings = start(level)
     sys.exit(run_process(partial(_run, settings, run_processors)))
 
 
@@ -141,7 +125,7 @@ async def _run(settings: Settings, part: Part) -> int:
 @json_option
 def migrate(as_json: bool) -> None:
     """Bring the database's schema up to date; the other commands do it too when they start."""
-    settings = _start("warning")
+    settings = start("warning")
     if settings.database_url:
         applied = apply_migrations(settings.database_url)
     else:
@@ -153,38 +137,3 @@ def migrate(as_json: bool) -> None:
     for name in applied:
         click.echo(name)
     say(f"{len(applied)} migrations applied." if applied else "The schema is up to date.")
-
-
-@click.command()
-@click.option("--once", is_flag=True, help="End after the job instead of staying up.")
-@port_option
-@click.option(
-    "--log",
-    "level",
-    type=click.Choice(list(LEVELS)),
-    default="warning",
-    show_default=True,
-    help="Least important log lines to print on stderr.",
-)
-def demo(once: bool, port: int | None, level: str) -> None:
-    """Show a real video extracted and paid for, on a service of its own.
-
-    Starts everything as `dev` does, on the next free port; submits a media_extraction through the
-    HTTP API; shows its progress, its result and the account's statement. Stays up in a terminal
-    until Ctrl-C.
-    """
-    settings = _start(level, None, port)
-    listener = listen(settings.http_host, settings.http_port, tries=PORTS_TRIED)
-    stay = not once and sys.stdout.isatty()
-    sys.exit(run_process(partial(run_demo, settings, listener, stay=stay)))
-
-
-def _start(level: str, host: str | None = None, port: int | None = None) -> Settings:
-    """Settings of this process, with its options in them, and its logs set up."""
-    settings = load_settings()
-    changes = {"http_host": host, "http_port": port}
-    settings = msgspec.structs.replace(
-        settings, **{name: value for name, value in changes.items() if value is not None}
-    )
-    configure_logs(level, readable=None if settings.log_json is None else not settings.log_json)
-    return settings

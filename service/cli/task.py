@@ -120,7 +120,7 @@ def show(task_id: str, as_json: bool, url: str | None, api_key: str | None) -> N
 )
 @click.option("--type", "type_", help="Only tasks of this type.")
 @click.option("--project", help="Only tasks of this project.")
-@click.option("--after", help="Only tasks created at or after this time (ISO 8601).")
+@click.option("--after", help="Only tasks created after this time (ISO 8601).")
 @click.option("--before", help="Only tasks created before this time (ISO 8601).")
 @click.option(
     "--limit",
