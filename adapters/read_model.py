@@ -6,7 +6,6 @@ so each event is taken exactly once, whatever was killed and however many try.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
@@ -30,8 +29,6 @@ BATCH_BYTES_MAX = 32 * 2**20
 Connection = AsyncConnection[tuple[Any, ...]]
 T = TypeVar("T")
 _PARKED = Parked.__struct_fields__
-_REFUSED = (psycopg.DataError, psycopg.IntegrityError, struct.error, UnicodeError)
-"""What one event's values may lead to when they are written."""
 
 
 class Advance(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +36,10 @@ class Advance(msgspec.Struct, frozen=True, kw_only=True):
 
     position: int
     passed: int
+
+
+class _Refused(Exception):
+    """Rows could not be written because of what is in them, says `__cause__`."""
 
 
 class ReadModel:
@@ -70,7 +71,7 @@ class ReadModel:
         Raises `NotFound` before `begin`, and psycopg's errors of lost connections.
         """
 
-        async def step(limit: int, refusal: Exception | None) -> Advance:
+        async def step(limit: int, refusal: BaseException | None) -> Advance:
             return await self._advance(connection, limit, refusal)
 
         return await _by_halves(events_max, step)
@@ -85,7 +86,7 @@ class ReadModel:
         stream that is not parked.
         """
 
-        async def step(limit: int, refusal: Exception | None) -> tuple[Parked | None, bool]:
+        async def step(limit: int, refusal: BaseException | None) -> tuple[Parked | None, bool]:
             return await self._retry(connection, stream_id, limit, refusal)
 
         while True:
@@ -94,7 +95,7 @@ class ReadModel:
                 return parked
 
     async def _advance(
-        self, connection: Connection, limit: int, refusal: Exception | None
+        self, connection: Connection, limit: int, refusal: BaseException | None
     ) -> Advance:
         async with connection.transaction(), connection.cursor(binary=True) as cursor:
             after = await self._lock(cursor)
@@ -122,7 +123,7 @@ class ReadModel:
             return Advance(position=position, passed=len(entries))
 
     async def _take(
-        self, cursor: Cursor, entries: Sequence[Entry], refusal: Exception | None
+        self, cursor: Cursor, entries: Sequence[Entry], refusal: BaseException | None
     ) -> None:
         streams = Uuids({entry.stream_id for entry in entries if entry.state is not None})
         if not streams.items:
@@ -135,7 +136,7 @@ class ReadModel:
             await self._save_parked(cursor, changed)
 
     async def _retry(
-        self, connection: Connection, stream_id: UUID, limit: int, refusal: Exception | None
+        self, connection: Connection, stream_id: UUID, limit: int, refusal: BaseException | None
     ) -> tuple[Parked | None, bool]:
         """One batch of a parked stream: how it is parked now, and whether there is more to take."""
         async with connection.transaction(), connection.cursor(binary=True) as cursor:
@@ -186,7 +187,9 @@ class ReadModel:
         await self._save_parked(cursor, [left])
         return left, again is None
 
-    def _feed(self, fold: Fold[Any], entries: Sequence[Entry], refusal: Exception | None) -> None:
+    def _feed(
+        self, fold: Fold[Any], entries: Sequence[Entry], refusal: BaseException | None
+    ) -> None:
         if refusal is not None:
             assert len(entries) <= 1, "a refusal is pinned to one event"
             for entry in entries:
@@ -217,12 +220,15 @@ class ReadModel:
 
     async def _save(self, cursor: Cursor, fold: Fold[Any]) -> None:
         table = self._table
-        if written := fold.written:
-            values = table.insert_values(written)
-            await cursor.execute(statement(table.insert), values, prepare=True)
-        if fold.tallied and table.add is not None:
-            values = table.add_values(fold.tallied.values())
-            await cursor.execute(statement(table.add), values, prepare=True)
+        try:
+            if written := fold.written:
+                values = table.insert_values(written)
+                await cursor.execute(statement(table.insert), values, prepare=True)
+            if fold.tallied and table.add is not None:
+                values = table.add_values(fold.tallied.values())
+                await cursor.execute(statement(table.add), values, prepare=True)
+        except (psycopg.DataError, psycopg.IntegrityError, ValueError) as error:
+            raise _Refused from error
 
     async def _save_parked(self, cursor: Cursor, parked: Sequence[Parked]) -> None:
         arrays = (Uuids, Bigints, Texts, Texts, Bigints, Bigints)
@@ -233,12 +239,12 @@ class ReadModel:
         await cursor.execute(statement("upsert_parked"), (self.consumer, *values))
 
 
-async def _by_halves(limit: int, step: Callable[[int, Exception | None], Awaitable[T]]) -> T:
+async def _by_halves(limit: int, step: Callable[[int, BaseException | None], Awaitable[T]]) -> T:
     """Run `step` on ever smaller batches until the database takes one, or one event is at fault."""
     while True:
         try:
             return await step(limit, None)
-        except _REFUSED as error:
+        except _Refused as refused:
             if limit == 1:
-                return await step(1, error)
+                return await step(1, refused.__cause__ or refused)
             limit = (limit + 1) // 2

@@ -7,14 +7,14 @@ snapshot, so that one state is in memory at a time and writers may go on meanwhi
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 import psycopg
-from eventsourcing.persistence import MapperDeserialisationError
 from msgspec import Raw
-from psycopg import AsyncConnection, IsolationLevel
+from psycopg import AsyncConnection, AsyncServerCursor, IsolationLevel
 
 from adapters.batch import task_of
 from adapters.mapper import EventMapper
@@ -52,8 +52,8 @@ Fields = Mapping[str, object]
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """One field that is not what the log says; it is "row" for a missing or surplus row.
 
-    What could not be read or folded is a difference in the field "log". `expected` and `found` are
-    shortened.
+    Of table "log", field "event" is a stream that cannot be folded; its row is not compared.
+    `expected` and `found` are shortened.
     """
 
     table: str
@@ -121,50 +121,53 @@ class _Audit:
         )
 
     async def _compare(self) -> None:
-        sides = {
-            TASKS.name: _Side(
-                TASKS.name, self._stored("select_tasks_whole", _task_row), self._note
-            ),
-            ACCOUNTS.name: _Side(
-                ACCOUNTS.name, self._stored("select_accounts_whole", _account_row), self._note
-            ),
-        }
-        async for name, stream_id, state in self._folded():
-            self._streams += 1
-            await sides[name].meet(stream_id, state)
-        for side in sides.values():
-            await side.end()
+        async with AsyncExitStack() as stack:
+            tasks = await self._open(stack, "select_tasks_whole")
+            accounts = await self._open(stack, "select_accounts_whole")
+            sides = {
+                TASKS.name: _Side(TASKS.name, tasks, _task_row, self._note),
+                ACCOUNTS.name: _Side(ACCOUNTS.name, accounts, _account_row, self._note),
+            }
+            log = await self._open(stack, "select_log_by_stream")
+            async for stream_id, fold in self._folded(log):
+                self._streams += 1
+                for name, side in sides.items():
+                    if fold.broken:
+                        await side.skip(stream_id)
+                    elif name == fold.table:
+                        await side.meet(stream_id, fold.state)
+            for side in sides.values():
+                await side.end()
 
-    async def _stored(self, name: str, row_of: Callable[[Any], _Row]) -> AsyncIterator[_Row]:
-        async for values in self._read(name):
-            yield row_of(values)
+    async def _open(self, stack: AsyncExitStack, name: str) -> AsyncServerCursor[Any]:
+        """A cursor in the server over a statement's rows."""
+        cursor = self._connection.cursor(name, binary=True)
+        await stack.enter_async_context(cursor)
+        cursor.itersize = FETCH_ROWS
+        await cursor.execute(statement(name))
+        return cursor
 
-    async def _read(self, name: str) -> AsyncIterator[Sequence[Any]]:
-        async with self._connection.cursor(name, binary=True) as cursor:
-            cursor.itersize = FETCH_ROWS
-            await cursor.execute(statement(name))
-            async for values in cursor:
-                yield values
-
-    async def _folded(self) -> AsyncIterator[tuple[str, UUID, Any]]:
-        """Table, id and state of each stream that can be folded."""
+    async def _folded(self, log: AsyncServerCursor[Any]) -> AsyncIterator[tuple[UUID, _StreamFold]]:
         current: UUID | None = None
         fold = _StreamFold()
-        async for stream_id, topic, data in self._read("select_log_by_stream"):
+        async for stream_id, topic, data in log:
             if stream_id != current:
-                if current is not None and fold.table is not None:
-                    yield fold.table, current, fold.state
+                if current is not None:
+                    yield current, fold
                 current, fold = stream_id, _StreamFold()
             self._events += 1
             self._feed(fold, stream_id, topic, data)
-        if current is not None and fold.table is not None:
-            yield fold.table, current, fold.state
+        if current is not None:
+            yield current, fold
 
     def _feed(self, fold: _StreamFold, stream_id: UUID, topic: str, data: bytes) -> None:
+        if fold.broken:
+            return
         try:
             fold.take(self._mapper.decode(topic, data))
-        except (MapperDeserialisationError, AssertionError, TypeError, ValueError) as error:
-            self._note(fold.table or "log", stream_id, "log", "an event that folds", error)
+        except Exception as error:  # noqa: BLE001 - whatever one stream holds, the rest is compared
+            fold.broken = True
+            self._note("log", stream_id, "event", "one that folds", repr(error))
 
     def _note(self, table: str, row_id: UUID, field: str, expected: object, found: object) -> None:
         self._differences.append(
@@ -172,8 +175,8 @@ class _Audit:
                 table=table,
                 id=row_id,
                 field=field,
-                expected=str(expected)[:SHOWN_LENGTH_MAX],
-                found=str(found)[:SHOWN_LENGTH_MAX],
+                expected=_shown(expected),
+                found=_shown(found),
             )
         )
         if len(self._differences) >= self._differences_max:
@@ -181,13 +184,15 @@ class _Audit:
 
 
 class _StreamFold:
-    """One stream's state, by whichever inline projection takes its events."""
+    """One stream's state, by the inline projection that takes its events, until one is `broken`."""
 
-    __slots__ = ("_projection", "state")
+    __slots__ = ("_projection", "_version", "broken", "state")
 
     def __init__(self) -> None:
         self._projection: Projection[Any] | None = None
+        self._version = 0
         self.state: Any = None
+        self.broken = False
 
     @property
     def table(self) -> str | None:
@@ -196,6 +201,9 @@ class _StreamFold:
     def take(self, event: Event) -> None:
         if self._projection is None:
             self._projection = TASKS if TASKS.key(event) is not None else ACCOUNTS
+        self._version += 1
+        if event.originator_version != self._version:
+            raise ValueError(f"version {self._version} is missing")
         self.state = self._projection.evolve(self.state, event)
 
 
@@ -205,32 +213,45 @@ class _Side:
     def __init__(
         self,
         table: str,
-        rows: AsyncIterator[_Row],
+        rows: AsyncServerCursor[Any],
+        row_of: Callable[[Sequence[Any]], _Row],
         note: Callable[[str, UUID, str, object, object], None],
     ) -> None:
         self._table = table
-        self._rows = rows
+        # Fetches many at a time, unlike `fetchone`.
+        self._rows = aiter(rows)
+        self._row_of = row_of
         self._note = note
         self._next: _Row | None = None
 
     async def meet(self, stream_id: UUID, state: Any) -> None:  # noqa: ANN401
         """Compare the row of `stream_id`; rows that come before it have no stream."""
-        row = await self._peek()
-        while row is not None and row.id < stream_id:
-            self._surplus(row)
-            row = await self._peek()
-        if row is None or row.id != stream_id:
+        row = await self._take(stream_id)
+        if row is None:
             self._note(self._table, stream_id, "row", "a row", "none")
             return
-        self._next = None
         expected, found = row.fields(state)
         for name, value in expected.items():
             if value != found[name]:
                 self._note(self._table, stream_id, name, value, found[name])
 
+    async def skip(self, stream_id: UUID) -> None:
+        """Let the row of `stream_id`, if there is one, be as it is."""
+        await self._take(stream_id)
+
     async def end(self) -> None:
         while (row := await self._peek()) is not None:
             self._surplus(row)
+
+    async def _take(self, stream_id: UUID) -> _Row | None:
+        row = await self._peek()
+        while row is not None and row.id < stream_id:
+            self._surplus(row)
+            row = await self._peek()
+        if row is None or row.id != stream_id:
+            return None
+        self._next = None
+        return row
 
     def _surplus(self, row: _Row) -> None:
         self._next = None
@@ -238,8 +259,14 @@ class _Side:
 
     async def _peek(self) -> _Row | None:
         if self._next is None:
-            self._next = await anext(self._rows, None)
+            values = await anext(self._rows, None)
+            self._next = None if values is None else self._row_of(values)
         return self._next
+
+
+def _shown(value: object) -> str:
+    text = bytes(value).decode() if isinstance(value, Raw) else str(value)
+    return text[:SHOWN_LENGTH_MAX]
 
 
 def _account_row(values: Sequence[Any]) -> _Row:

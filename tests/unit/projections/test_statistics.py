@@ -1,0 +1,183 @@
+"""Tasks are counted by hour, type and state entered, with the credits and times that go with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta, timezone
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from domain import task
+from domain.event import Event
+from domain.failure import failure
+from domain.task import (
+    CancelTask,
+    CompleteTask,
+    ConfirmCancel,
+    FailTask,
+    ReachStage,
+    ReleaseTask,
+    RetryTask,
+    StallTask,
+    StartTask,
+    SubmitTask,
+    Task,
+    TaskCommand,
+)
+from projections.fold import Fold
+from projections.statistics import ENTERED, STATISTICS, Count, CountKey, add, hour_of
+from tests.histories import History
+from tests.unit.domain.given import ACCOUNT_ID, HOLD_ID, NEXT_HOLD_ID, TASK_ID, metadata
+
+BEGIN = datetime(2026, 3, 1, 9, 50, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+MINUTE_US = 60_000_000
+
+
+def counted(events: Iterable[Event]) -> dict[CountKey, Count]:
+    fold = Fold(STATISTICS)
+    for position, event in enumerate(events, start=1):
+        fold.take(position, event)
+    return {key: count for key, count in fold.tallied.items() if isinstance(key, CountKey)}
+
+
+def one_task(*steps: tuple[int, TaskCommand]) -> list[Event]:
+    """Events of one task to which each command comes so many minutes after BEGIN."""
+    state: Task | None = None
+    events: list[Event] = []
+    for minutes, command in steps:
+        for event in task.decide(state, command, metadata(BEGIN + minutes * MINUTE)):
+            state = task.evolve(state, event)
+            events.append(event)
+    return events
+
+
+def submitted(not_before: datetime | None = None) -> SubmitTask:
+    return SubmitTask(
+        task_id=TASK_ID,
+        account_id=ACCOUNT_ID,
+        type="video",
+        input=Raw(b"{}"),
+        hold_id=HOLD_ID,
+        credits=10,
+        not_before=not_before,
+    )
+
+
+START = StartTask(worker="w1")
+COMPLETE = CompleteTask(token=1, result=Raw(b"{}"), charge=7)
+
+
+def count(minutes: int, state: str, failure_type: str = "", **sums: int) -> Count:
+    hour = hour_of(BEGIN + minutes * MINUTE)
+    return Count(hour=hour, type="video", state=state, failure_type=failure_type, entered=1, **sums)
+
+
+def test_a_completed_task_is_counted_with_its_wait_its_run_and_its_credits() -> None:
+    assert list(counted(one_task((0, submitted()), (4, START), (30, COMPLETE))).values()) == [
+        count(0, "queued"),
+        count(4, "running", waited_us=4 * MINUTE_US),
+        count(
+            30, "completed", credits_charged=7, credits_released=3, runs=1, ran_us=26 * MINUTE_US
+        ),
+    ]
+
+
+def test_a_wait_begins_when_the_task_may_start() -> None:
+    later = submitted(BEGIN + 3 * MINUTE)
+    past = submitted(BEGIN - 3 * MINUTE)
+    for command, waited in ((later, 1), (past, 4)):
+        [_, running] = counted(one_task((0, command), (4, START))).values()
+        assert running.waited_us == waited * MINUTE_US
+
+
+def test_a_failure_is_counted_by_its_type_and_a_retry_waits_anew() -> None:
+    fail = FailTask(token=1, failure=failure("network"))
+    retry = RetryTask(hold_id=NEXT_HOLD_ID, credits=10)
+    events = one_task((0, submitted()), (1, START), (3, fail), (20, retry), (25, START))
+    assert list(counted(events).values())[2:] == [
+        count(3, "failed", "network", credits_released=10, runs=1, ran_us=2 * MINUTE_US),
+        count(20, "queued"),
+        count(25, "running", waited_us=5 * MINUTE_US),
+    ]
+
+
+@pytest.mark.parametrize(
+    "end", [ReleaseTask(token=1), StallTask(token=1)], ids=["released", "stalled"]
+)
+def test_an_attempt_that_leads_back_to_the_queue_has_run_and_waits_anew(end: TaskCommand) -> None:
+    events = one_task((0, submitted()), (1, START), (11, end), (14, START))
+    assert list(counted(events).values())[2:] == [
+        count(11, "queued", runs=1, ran_us=10 * MINUTE_US),
+        count(14, "running", waited_us=3 * MINUTE_US),
+    ]
+
+
+def test_a_cancelled_attempt_runs_until_it_ends() -> None:
+    events = one_task(
+        (0, submitted()), (1, START), (11, CancelTask()), (13, ConfirmCancel(token=1))
+    )
+    assert list(counted(events).values())[2:] == [
+        count(11, "cancelling"),
+        count(13, "cancelled", credits_released=10, runs=1, ran_us=12 * MINUTE_US),
+    ]
+
+
+def test_a_task_cancelled_in_the_queue_has_run_nothing() -> None:
+    events = one_task((0, submitted()), (5, CancelTask()))
+    assert list(counted(events).values())[1] == count(5, "cancelled", credits_released=10)
+
+
+def test_reaching_a_stage_is_not_counted() -> None:
+    stage = ReachStage(token=1, stage="upload", percent=40)
+    plain = one_task((0, submitted()), (1, START), (3, COMPLETE))
+    staged = one_task((0, submitted()), (1, START), (2, stage), (3, COMPLETE))
+    assert counted(staged) == counted(plain)
+
+
+def test_time_that_seems_to_run_backwards_counts_as_none() -> None:
+    events = one_task((5, submitted()), (4, START), (3, COMPLETE))
+    assert [(c.waited_us, c.ran_us, c.runs) for c in counted(events).values()] == [
+        (0, 0, 0),
+        (0, 0, 0),
+        (0, 0, 1),
+    ]
+
+
+def test_hours_are_those_of_utc() -> None:
+    kathmandu = timezone(timedelta(hours=5, minutes=45))
+    assert hour_of(datetime(2026, 3, 1, 3, 10, 5, 9, tzinfo=kathmandu)) == datetime(
+        2026, 2, 28, 21, tzinfo=UTC
+    )
+
+
+def test_means_are_in_seconds_and_none_where_there_is_nothing_to_divide() -> None:
+    running = count(0, "running", waited_us=3_000_000)
+    ended = count(0, "completed", runs=2, ran_us=5_000_000)
+    assert add(running, running).wait_seconds_mean == pytest.approx(3.0)
+    assert (running.run_seconds_mean, ended.wait_seconds_mean) == (None, None)
+    assert ended.run_seconds_mean == pytest.approx(2.5)
+
+
+@given(seed=st.integers(0, 2**32))
+def test_the_counts_agree_with_the_tasks_that_the_domain_folds(seed: int) -> None:
+    history = History(seed, accounts=2).grow(120)
+    counts = counted(history.events).values()
+    states: dict[UUID, Task] = {}
+    entered: Counter[tuple[datetime, str, str, str]] = Counter()
+    for event in history.events:
+        if type(event) in ENTERED:
+            state = states[event.originator_id] = task.evolve(
+                states.get(event.originator_id), event
+            )
+            reason = state.failure.type if state.status == "failed" and state.failure else ""
+            entered[hour_of(event.meta.at), state.type, state.status, reason] += 1
+    assert {(c.hour, c.type, c.state, c.failure_type): c.entered for c in counts} == entered
+    tasks = history.tasks.values()
+    assert sum(c.credits_charged for c in counts) == sum(t.credits_charged for t in tasks)
+    assert sum(c.credits_released for c in counts) == sum(t.credits_released for t in tasks)
