@@ -1,4 +1,4 @@
-"""Events to stored bytes and back: one C call each way, old versions upcast, compressor and cipher honoured."""
+"""Events to stored bytes and back: one C call each way, old versions upcast."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class EventMapper(Mapper[UUID]):
     def encode(self, event: Event) -> tuple[str, bytes]:
         """Stored topic and bytes of an event.
 
-        Reads them back first: raises `msgspec.ValidationError` for an event that breaks its own bounds, which
-        could never be loaded again.
+        Reads them back first: raises `msgspec.ValidationError` for an event that breaks its own
+        bounds, which could never be loaded again.
         """
         event_type = type(event)
         topic = self._topics.get(event_type)
@@ -68,7 +68,7 @@ class EventMapper(Mapper[UUID]):
             message = f"Cannot load a stored event with topic {topic!r}: {error}"
             raise MapperDeserialisationError(message) from error
 
-    def to_stored_event(self, domain_event: Any) -> StoredEvent:  # noqa: ANN401 - the library's type
+    def to_stored_event(self, domain_event: Any) -> StoredEvent:  # noqa: ANN401 - the library's
         topic, state = self.encode(domain_event)
         return StoredEvent(
             originator_id=domain_event.originator_id,
@@ -77,7 +77,7 @@ class EventMapper(Mapper[UUID]):
             state=state,
         )
 
-    def to_domain_event(self, stored_event: StoredEvent) -> Any:  # noqa: ANN401 - the library's type
+    def to_domain_event(self, stored_event: StoredEvent) -> Any:  # noqa: ANN401 - the library's
         return self.decode(stored_event.topic, stored_event.state)
 
     def _decoder(self, topic: str) -> Decode:
@@ -92,12 +92,14 @@ class EventMapper(Mapper[UUID]):
 
 def _upcasting(event_type: type[Event], version: int) -> Decode:
     steps = [event_type.UPCASTS[older] for older in range(version, event_type.VERSION)]
+    decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+    decode_current: Decode = msgspec.json.Decoder(event_type).decode
+    encode = msgspec.json.Encoder().encode
 
     def decode(state: bytes) -> Event:
-        fields: dict[str, Any] = msgspec.json.decode(state)
         for step in steps:
-            fields = step(fields)
-        return msgspec.json.decode(msgspec.json.encode(fields), type=event_type)
+            state = encode(step(decode_fields(state)))
+        return decode_current(state)
 
     return decode
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 from uuid import UUID
 
 import msgspec
@@ -25,7 +25,8 @@ Text = Annotated[str, msgspec.Meta(max_length=TEXT_LENGTH_MAX)]
 Detail = Annotated[str, msgspec.Meta(max_length=DETAIL_LENGTH_MAX)]
 Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
 """Always with its offset from UTC, so that no reader takes it for local time."""
-Upcast = Callable[[dict[str, Any]], dict[str, Any]]
+Upcast = Callable[[dict[str, msgspec.Raw]], Mapping[str, object]]
+"""Fields of one version to those of the next; what it leaves alone stays as stored, to the byte."""
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
