@@ -129,6 +129,7 @@ async def open_service(
 def _commit_limits(settings: Settings) -> CommitterLimits:
     return CommitterLimits(
         batch_commands_max=settings.commit_commands_max,
+        batch_bytes_max=settings.commit_bytes_max,
         queue_commands_max=settings.commit_queue_max,
         drain_seconds_max=settings.drain_seconds_max,
         lease_seconds=settings.lease_seconds,

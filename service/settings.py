@@ -142,9 +142,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = 30.0
 
-    commit_events_max: Annotated[
-        int, Meta(ge=1, le=4_000, description="Events in one group commit.")
-    ] = 512
+    commit_bytes_max: Annotated[
+        int, Meta(ge=MIB, le=GIB // 2, description="Bytes of events in one group commit.")
+    ] = 64 * MIB
     commit_commands_max: Annotated[
         int, Meta(ge=1, le=4_000, description="Commands in one group commit.")
     ] = 256
