@@ -108,7 +108,11 @@ class Lifecycle:
         """The machine as a mermaid state diagram, drawn by `transitions`."""
         drawn = _Drawn()
         machine = self._machine(
-            GraphMachine, drawn, graph_engine="mermaid", show_conditions=True, title=self.noun
+            GraphMachine,
+            drawn,
+            graph_engine="mermaid",
+            show_conditions=True,
+            title=f"title: {self.noun}",
         )
         return str(machine.get_combined_graph().source).rstrip() + "\n"
 

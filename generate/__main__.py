@@ -8,11 +8,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from generate.event_catalogue import event_catalogue
+from generate.lifecycle_diagrams import lifecycle_diagrams
 from generate.settings_table import settings_table
 
 Generator = Callable[[], dict[str, str]]
 
-GENERATORS: tuple[Generator, ...] = (settings_table,)
+GENERATORS: tuple[Generator, ...] = (event_catalogue, lifecycle_diagrams, settings_table)
 TOP = Path(__file__).parents[1]
 DIFFERENCE_LINES_MAX = 40
 
