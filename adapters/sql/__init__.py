@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
-from typing import LiteralString, cast
+from typing import LiteralString
 
 
 @cache
 def statement(name: str) -> LiteralString:
     """Text of `<name>.sql` in this folder."""
-    return cast(LiteralString, (files(__package__) / f"{name}.sql").read_text(encoding="utf-8"))
+    return (files(__package__) / f"{name}.sql").read_text(encoding="utf-8")

@@ -207,7 +207,7 @@ async def test_a_running_task_hears_that_it_is_cancelled(bench: Bench) -> None:
     task_id = await bench.submit("waiting")
     async with working(bench.worker()):
         async with asyncio.timeout(20):
-            while bench.row("SELECT percent FROM tasks WHERE id = %s", task_id)[0] != 50:
+            while bench.row("SELECT percent FROM tasks WHERE id = %s", task_id) != (50,):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         assert bench.row(
             "SELECT message, progress_completed, progress_total FROM tasks WHERE id = %s", task_id
