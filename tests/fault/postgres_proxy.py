@@ -12,7 +12,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 Moment = Literal["before", "after"]
-Action = Literal["cut", "silence", "terminate", "half", "late", "orphan"]
+Action = Literal["cut", "silence", "terminate", "half", "late", "orphan", "release", "pass"]
 _CANCEL_REQUEST = 80877102
 _MARKS = (
     ("append_batch", "append_batch"),
@@ -37,7 +37,8 @@ class Fault(NamedTuple):
     cut: close both ends. silence: pass nothing on until the client hangs up. terminate: have the
     server end its process, and pass on. half: pass on half of the request, then close. late: like
     silence, but keep the server's end open and pass the request on when `release` is called.
-    orphan: pass the request on, close the client's end, and keep the server's.
+    orphan: pass the request on, close the client's end, and keep the server's. release: before
+    going on, release what is held late, and see the server's answer to it. pass: do nothing.
     """
 
     step: str
@@ -64,6 +65,7 @@ class PostgresProxy:
         self.struck: list[Fault] = []
         self.refusing = False
         self.late_answer: bytes | None = None
+        self.late_success = False
         self.dsn = make_conninfo(server_dsn, host=str(folder))
 
     async def __aenter__(self) -> Self:
@@ -206,7 +208,7 @@ class _Line:
     async def _fail(self, action: Action | None, held: bytes) -> bool:
         """Carry out a fault; True when that ends the connection."""
         match action:
-            case None:
+            case None | "pass":
                 return False
             case "terminate":
                 await self._proxy.terminate(self._pid)
@@ -218,14 +220,21 @@ class _Line:
             case "late":
                 await self._proxy.released()
                 self._server_writer.write(held)
-                self._proxy.late_answer, _ = await self._answer()
+                await self._keep_answer()
+            case "release":
+                await self._proxy.release()
+                return False
             case "orphan":
                 self._server_writer.write(held)
                 self._writer.close()
-                self._proxy.late_answer, _ = await self._answer()
+                await self._keep_answer()
             case "cut":
                 pass
         return True
+
+    async def _keep_answer(self) -> None:
+        """Nobody hears the answer, but the test may ask for it."""
+        self._proxy.late_answer, self._proxy.late_success = await self._answer()
 
 
 async def _message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:

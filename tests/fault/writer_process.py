@@ -17,6 +17,7 @@ from tests.fault import commands
 from tests.fault.writers import running
 
 CALLERS = 32
+IDLE_SECONDS_MAX = 1.0
 
 
 def _say(line: str) -> None:
@@ -96,7 +97,7 @@ JOBS = {job.__name__: job for job in (submit, hold, churn, stall)}
 
 
 async def main(job: str, dsn: str, account_id: str, count: str) -> None:
-    async with running(dsn) as committer:
+    async with running(dsn, idle_in_transaction_seconds_max=IDLE_SECONDS_MAX) as committer:
         _say("ready")
         await asyncio.to_thread(sys.stdin.readline)
         await JOBS[job](committer, UUID(account_id), int(count))
