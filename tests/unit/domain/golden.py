@@ -1,0 +1,76 @@
+"""The golden files, and the state they tell of as JSON: every field, whatever its default."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+from msgspec.structs import asdict
+
+from adapters.mapper import EventMapper
+from domain import ledger, task
+from domain.event import Event
+from domain.ledger import CreditLedger
+from domain.ledger_events import LedgerEvent, LedgerSnapshot
+from domain.task import Task
+from domain.task_events import TaskEvent
+
+FOLDER = Path(__file__).parents[2] / "golden"
+SUMS = FOLDER / "SHA256SUMS"
+Json = Any
+
+
+class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file: what came before, the event as stored, and the state after it."""
+
+    given: tuple[str, ...]
+    stored: Raw
+    folded: dict[str, Json]
+
+
+def names() -> list[str]:
+    """Stored topics that have a golden file."""
+    return sorted(path.name.removesuffix(".json") for path in FOLDER.glob("*.json"))
+
+
+def golden(name: str) -> Golden:
+    return msgspec.json.decode((FOLDER / f"{name}.json").read_bytes(), type=Golden)
+
+
+def load(name: str) -> Event:
+    """The event of a golden file, as the store would load it today."""
+    return EventMapper().decode(name, bytes(golden(name).stored))
+
+
+def folded(events: Sequence[Event]) -> dict[str, Json]:
+    """The state after `events` of one stream."""
+    state: Task | CreditLedger | None = None
+    for event in events:
+        if isinstance(event, TaskEvent):
+            assert not isinstance(state, CreditLedger)
+            state = task.evolve(state, event)
+        else:
+            assert isinstance(event, LedgerEvent | LedgerSnapshot)
+            assert not isinstance(state, Task)
+            state = ledger.evolve(state, event)
+    return _told(state) if isinstance(state, Task) else _ledger_told(state)
+
+
+def _ledger_told(state: CreditLedger | None) -> dict[str, Json]:
+    assert state is not None
+    return {
+        "balance": _told(state.balance),
+        "grants": [_told(grant) for grant in state.grants],
+        "holds": [_told(hold) for _, hold in sorted(state.holds.items())],
+        "source_refs": sorted(state.source_refs),
+        "day": state.day.isoformat(),
+        "day_count": state.day_count,
+    }
+
+
+def _told(struct: msgspec.Struct) -> dict[str, Json]:
+    fields: dict[str, Json] = msgspec.json.decode(msgspec.json.encode(asdict(struct)))
+    return fields
