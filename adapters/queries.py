@@ -22,6 +22,7 @@ from projections.statistics import Count
 PAGE_ROWS_MAX = 200
 STATISTICS_ROWS_MAX = 10_000
 Bucket = Literal["hour", "day", "total"]
+_LAST = UUID(int=2**128 - 1)
 _NO_DOCUMENT = Raw(b"{}")
 
 
@@ -89,10 +90,11 @@ class Queries:
             "project": wanted.project,
             "created_from": wanted.created_from,
             "created_before": wanted.created_before,
-            "before": before,
+            "before": before or _LAST,
             "limit": min(limit, PAGE_ROWS_MAX),
         }
-        rows = await fetch(self._pool, statement("select_tasks"), parameters, prepare=False)
+        name = "select_tasks" if wanted.account_id is None else "select_account_tasks"
+        rows = await fetch(self._pool, statement(name), parameters, prepare=False)
         return [_task_view(row) for row in rows]
 
     async def account(self, account_id: UUID) -> Balance | None:

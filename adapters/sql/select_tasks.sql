@@ -1,12 +1,11 @@
 SELECT data::text, NULL, NULL, lease_until, percent, message, progress_completed, progress_total
 FROM tasks
 WHERE
-    (%(account_id)s::uuid IS NULL OR account_id = %(account_id)s)
+    id < %(before)s
     AND (%(statuses)s::text[] IS NULL OR status = ANY (%(statuses)s))
     AND (%(types)s::text[] IS NULL OR type = ANY (%(types)s))
     AND (%(project)s::text IS NULL OR project = %(project)s)
     AND (%(created_from)s::timestamptz IS NULL OR created_at >= %(created_from)s)
     AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
-    AND (%(before)s::uuid IS NULL OR id < %(before)s)
 ORDER BY id DESC
 LIMIT %(limit)s

@@ -1,0 +1,14 @@
+-- Bounds instead of `account_id = …`: then only the index on (account_id, id) gives this order, so that an account
+-- whose tasks are all old does not have everybody's newer ones read through.
+SELECT data::text, NULL, NULL, lease_until, percent, message, progress_completed, progress_total
+FROM tasks
+WHERE
+    account_id >= %(account_id)s
+    AND (account_id, id) < (%(account_id)s, %(before)s)
+    AND (%(statuses)s::text[] IS NULL OR status = ANY (%(statuses)s))
+    AND (%(types)s::text[] IS NULL OR type = ANY (%(types)s))
+    AND (%(project)s::text IS NULL OR project = %(project)s)
+    AND (%(created_from)s::timestamptz IS NULL OR created_at >= %(created_from)s)
+    AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
+ORDER BY account_id DESC, id DESC
+LIMIT %(limit)s
