@@ -1,0 +1,82 @@
+"""Examples for the documents, made of the structs that answer, so they cannot be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any
+
+from msgspec import Raw
+
+from domain.errors import IllegalTransition, InsufficientCredits, InvalidInput, LimitReached
+from service.http.accounts import AccountResource
+from service.http.keys import NewKeyResource
+from service.http.task_resource import Credits, Progress, TaskResource
+
+_AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
+_ACCOUNT_ID = "acct_019bf3e0c7a07d3e8a52a1c6f2b7d9e4"
+
+TASK = TaskResource(
+    id="task_019bf3e1a2b47c118f3e9d5b6a7c8e90",
+    type="media_extraction",
+    status="queued",
+    version=1,
+    account_id=_ACCOUNT_ID,
+    priority="normal",
+    project=None,
+    run=1,
+    attempt=0,
+    progress=Progress(percent=0, stage=None),
+    credits=Credits(held=5, charged=0, released=0),
+    failure=None,
+    created_at=_AT,
+    updated_at=_AT,
+    queued_at=_AT,
+    not_before=None,
+    started_at=None,
+    ended_at=None,
+    input=Raw(b'{"url":"https://example.com/clip.mp4"}'),
+    result=None,
+)
+ACCOUNT = AccountResource(
+    id=_ACCOUNT_ID,
+    name="Studio Ltd",
+    plan="standard",
+    status="open",
+    version=2,
+    granted=1_000,
+    available=1_000,
+    held=0,
+    captured=0,
+    active=0,
+    opened_at=_AT,
+    updated_at=_AT,
+)
+KEY = NewKeyResource(
+    id="key_019bf3e2d4e57a6b9c0d1e2f3a4b5c6d",
+    prefix="tsk_5f0c1b2a3d4e",
+    name="gpu farm",
+    scope="worker",
+    account_id=None,
+    created_at=_AT,
+    expires_at=None,
+    revoked_at=None,
+    secret="tsk_5f0c1b2a3d4e_" + "0" * 64,
+)
+ANSWERS: Mapping[type, Any] = MappingProxyType(
+    {TaskResource: TASK, AccountResource: ACCOUNT, NewKeyResource: KEY}
+)
+"""By the type of an answer's body."""
+REFUSALS: Mapping[str, Exception] = MappingProxyType(
+    {
+        "insufficient_credits": InsufficientCredits(required=5, available=3),
+        "limit_reached": LimitReached("active_tasks_max", 10, 10),
+        "illegal_transition": IllegalTransition("task", "cancel", "completed", ()),
+        "invalid_input": InvalidInput(
+            "The body does not have the form that is asked for.",
+            ("/priority", "Invalid enum value 'urgent'"),
+        ),
+    }
+)
+"""By code, those whose problem has members of its own."""

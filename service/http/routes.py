@@ -1,0 +1,34 @@
+"""All routes of the API, in the order of the documents."""
+
+from __future__ import annotations
+
+import re
+
+from service.http import (
+    accounts,
+    documents,
+    history,
+    keys,
+    statistics,
+    task_types,
+    tasks,
+    vital_signs,
+    worker_verbs,
+)
+from service.http.route import Route
+
+GROUPS: dict[str, tuple[Route, ...]] = {
+    "Tasks": (*tasks.ROUTES, *history.ROUTES, *task_types.ROUTES),
+    "Accounts": accounts.ROUTES,
+    "Workers": worker_verbs.ROUTES,
+    "Administration": (*keys.ROUTES, *statistics.ROUTES),
+    "Operation": (*vital_signs.ROUTES, *documents.ROUTES),
+}
+ROUTES: tuple[Route, ...] = tuple(route for group in GROUPS.values() for route in group)
+_FORMS = [(re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(r.path))), r.method) for r in ROUTES]
+
+
+def allowed_methods(path: str) -> str:
+    """The value of `Allow` for a path; OPTIONS, which Litestar answers itself, with it."""
+    methods = {method for form, method in _FORMS if form.fullmatch(path)}
+    return ", ".join(sorted({*methods, "OPTIONS"}))

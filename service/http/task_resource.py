@@ -1,0 +1,136 @@
+"""A task as the API shows it: the whole of it (A8), and to each reader what is theirs to see."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType
+
+from adapters.queries import TaskView
+from domain import failure as failures
+from domain.task import PRIORITIES, Task, TaskStatus
+from service.identifiers import public_id
+
+Priority = Literal["critical", "high", "normal", "low"]
+TaskId = Annotated[str, Meta(pattern="^task_[0-9a-f]{32}$")]
+AccountId = Annotated[str, Meta(pattern="^acct_[0-9a-f]{32}$")]
+JsonObject = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
+_PRIORITY_NAMES: dict[int, Priority] = {v: k for k, v in PRIORITIES.items()}  # type: ignore[misc]
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """`stage` and its percent are facts; what is finer comes from heartbeats (no new version)."""
+
+    percent: int
+    stage: str | None
+    message: str | None = None
+    completed: int | None = None
+    total: int | None = None
+
+
+class Credits(msgspec.Struct, frozen=True, kw_only=True):
+    """On hold now; charged and released (given back) over all runs."""
+
+    held: int
+    charged: int
+    released: int
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """`detail`, the cause, is for operators only."""
+
+    type: failures.FailureType
+    message: str
+    stage: str | None
+    retryable: bool
+    detail: str | UnsetType = UNSET
+
+
+class TaskResource(msgspec.Struct, frozen=True, kw_only=True):
+    """Lists leave out `input` and `result`; `worker` and `lease_until` are for operators."""
+
+    id: TaskId
+    type: str
+    status: TaskStatus
+    version: int
+    account_id: AccountId
+    priority: Priority
+    project: str | None
+    run: int
+    attempt: int
+    progress: Progress
+    credits: Credits
+    failure: Failure | None
+    created_at: datetime
+    updated_at: datetime
+    queued_at: datetime
+    not_before: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    input: JsonObject | UnsetType = UNSET
+    result: JsonObject | UnsetType | None = UNSET
+    worker: str | UnsetType | None = UNSET
+    lease_until: datetime | UnsetType | None = UNSET
+
+
+def task_path(task_id: str) -> str:
+    return f"/v1/tasks/{task_id}"
+
+
+def task_resource(
+    task: Task, *, operator: bool = False, view: TaskView | None = None, documents: bool = True
+) -> TaskResource:
+    """`view` adds the light columns, `documents` the input and the result."""
+    return TaskResource(
+        id=public_id("task", task.id),
+        type=task.type,
+        status=task.status,
+        version=task.version,
+        account_id=public_id("acct", task.account_id),
+        priority=_PRIORITY_NAMES[task.priority],
+        project=task.project,
+        run=task.run,
+        attempt=task.attempt,
+        progress=_progress(task, view),
+        credits=Credits(
+            held=task.credits_held, charged=task.credits_charged, released=task.credits_released
+        ),
+        failure=_failure(task, operator=operator),
+        created_at=task.created_at,
+        updated_at=task.updated_at,
+        queued_at=task.queued_at,
+        not_before=task.not_before,
+        started_at=task.started_at,
+        ended_at=task.ended_at,
+        input=task.input if documents else UNSET,
+        result=task.result if documents else UNSET,
+        worker=task.worker if operator else UNSET,
+        lease_until=view.lease_until if operator and view is not None else UNSET,
+    )
+
+
+def _progress(task: Task, view: TaskView | None) -> Progress:
+    if view is None:
+        return Progress(percent=task.percent, stage=task.stage)
+    return Progress(
+        percent=view.percent,
+        stage=task.stage,
+        message=view.message,
+        completed=view.progress_completed,
+        total=view.progress_total,
+    )
+
+
+def _failure(task: Task, *, operator: bool) -> Failure | None:
+    failure = task.failure
+    if failure is None:
+        return None
+    return Failure(
+        type=failure.type,
+        message=failure.message,
+        stage=failure.stage,
+        retryable=failure.retryable,
+        detail=failure.detail if operator else UNSET,
+    )

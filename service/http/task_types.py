@@ -1,0 +1,72 @@
+"""What can be submitted here, at what price, in which form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from service.http.answer import Answer
+from service.http.call import Call
+from service.http.pages import Page, Paging, page_answer, page_limit, position_of
+from service.http.route import ANYONE_WITH_A_KEY, route
+from tallystick.handler import Handler
+
+
+class TaskType(msgspec.Struct, frozen=True, kw_only=True):
+    """The schemas are JSON Schema (2020-12); null where a type's own cannot be told."""
+
+    name: str
+    description: str
+    price_credits: int
+    stages: dict[str, int]
+    attempt_seconds_max: int
+    input_schema: dict[str, Any] | None
+    output_schema: dict[str, Any] | None
+
+
+@route(
+    "GET",
+    "/v1/task-types",
+    scopes=ANYONE_WITH_A_KEY,
+    given=Paging,
+    answers={200: Page[TaskType]},
+    refusals=("invalid_cursor",),
+)
+async def list_task_types(call: Call, query: Paging) -> Answer:
+    """The registered task types, by name."""
+    limit = page_limit(call, query)
+    position = position_of(call, query)
+    after = position.decode() if position else ""
+    handlers = sorted(
+        (handler for handler in call.service.types if handler.name > after), key=_name
+    )
+    page = handlers[:limit]
+    more = page[-1].name.encode() if len(handlers) > limit else None
+    return page_answer(call, query, [_task_type(handler) for handler in page], more)
+
+
+def _name(handler: Handler) -> str:
+    return handler.name
+
+
+def _task_type(handler: Handler) -> TaskType:
+    return TaskType(
+        name=handler.name,
+        description=handler.description,
+        price_credits=handler.price_credits,
+        stages=dict(handler.stages),
+        attempt_seconds_max=handler.attempt_seconds_max,
+        input_schema=_schema(handler.input_type),
+        output_schema=_schema(handler.output_type),
+    )
+
+
+def _schema(kind: type[msgspec.Struct]) -> dict[str, Any] | None:
+    try:
+        return msgspec.json.schema(kind)
+    except TypeError:
+        return None
+
+
+ROUTES = (list_task_types,)

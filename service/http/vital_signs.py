@@ -1,0 +1,177 @@
+"""Health and figures, for whoever keeps the service running; no key is needed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Raw
+
+from adapters.projection_status import Lag, ProjectionStatus
+from adapters.vital_signs import QueueDepth, pending_migrations, queue_depth
+from domain.errors import TallystickError
+from service.http.answer import Answer, json_answer
+from service.http.call import Call
+from service.http.metrics import MEDIA, Series
+from service.http.refusals import NotReady
+from service.http.route import OPEN, route
+
+CHECK_SECONDS_MAX = 2.0
+"""For each check: a prober wants its answer soon."""
+_encode = msgspec.json.Encoder().encode
+
+
+class Live(msgspec.Struct, frozen=True, kw_only=True):
+    status: Literal["ok"] = "ok"
+
+
+class Migrations(msgspec.Struct, frozen=True, kw_only=True):
+    ok: bool
+    pending: list[str] = []
+
+
+class Committing(msgspec.Struct, frozen=True, kw_only=True):
+    """`waiting` commands wait for their commit."""
+
+    ok: bool
+    waiting: int
+
+
+class Waking(msgspec.Struct, frozen=True, kw_only=True):
+    """`polling` loses nothing, but finds work only every few seconds."""
+
+    ok: bool = True
+    mode: Literal["listening", "polling"]
+    losses: int
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True):
+    ok: bool = True
+    types: list[QueueDepth]
+
+
+class Projections(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the read models behind the log are behind."""
+
+    ok: bool = True
+    lag: list[Lag]
+
+
+class Failing(msgspec.Struct, frozen=True, kw_only=True):
+    ok: bool = False
+    error: str
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """Each check by its name."""
+
+    status: Literal["ok"]
+    checks: dict[str, Raw]
+
+
+@route("GET", "/health/live", scopes=OPEN, answers={200: Live})
+async def live(_: Call) -> Answer:
+    """The process answers."""
+    return json_answer(Live())
+
+
+@route("GET", "/health/ready", scopes=OPEN, answers={200: Ready}, refusals=("unavailable",))
+async def ready(call: Call) -> Answer:
+    """The process can do its work: database, schema, committer; how the queue and the rest are.
+
+    A wake-up channel that is lost, or a read model that is behind, is shown but fails nothing.
+    """
+    checks = await asyncio.gather(*(_checked(check, call) for check in _CHECKS.values()))
+    results = dict(zip(_CHECKS, checks, strict=True))
+    failing = [name for name, result in results.items() if not result.ok]
+    shown = {name: Raw(_encode(result)) for name, result in results.items()}
+    if failing:
+        raise NotReady(failing, shown)
+    return json_answer(Ready(status="ok", checks=shown))
+
+
+@route("GET", "/metrics", scopes=OPEN, answers={200: None}, media=MEDIA.decode())
+async def metrics(call: Call) -> Answer:
+    """Figures in Prometheus's text format."""
+    figures = call.front.metrics
+    committer = call.service.committer
+    for name, help_, value in (
+        ("tallystick_commit_batches", "Group commits so far.", committer.batches),
+        ("tallystick_commit_commands", "Commands in group commits so far.", committer.commands),
+        ("tallystick_commit_conflicts", "Group commits decided twice.", committer.conflicts),
+        ("tallystick_commit_waiting", "Commands that wait for a commit.", committer.waiting),
+        ("tallystick_wakeup_listening", "1 while wake-ups are heard.", _listening(call)),
+        ("tallystick_wakeup_losses", "Times the channel was lost.", call.service.wakeup.losses),
+        ("tallystick_http_waiting", "Requests that wait for a task.", call.front.waiters.count),
+    ):
+        figures.show(name, help_, {(): value})
+    await _show_queue(call)
+    return Answer(200, figures.text(), [(b"cache-control", b"no-store")], MEDIA)
+
+
+async def _show_queue(call: Call) -> None:
+    """Leave out, rather than fail, what the database cannot say at the moment."""
+    figures = call.front.metrics
+    queue = await _checked(_queue, call)
+    if isinstance(queue, Queue):
+        tasks: Series = {(d.type, s): getattr(d, s) for d in queue.types for s in _QUEUE_STATES}
+        figures.show("tallystick_queue_tasks", "Tasks not ended.", tasks, "type", "state")
+    projections = await _checked(_projections, call)
+    if isinstance(projections, Projections):
+        behind: Series = {(lag.projection,): float(lag.events) for lag in projections.lag}
+        help_ = "Positions behind the log."
+        figures.show("tallystick_projection_lag_events", help_, behind, "projection")
+
+
+_QUEUE_STATES = ("waiting", "delayed", "active")
+
+
+async def _checked(check: Callable[[Call], Awaitable[Any]], call: Call) -> Any:  # noqa: ANN401
+    """What the check says, or why it failed, without insides."""
+    try:
+        async with asyncio.timeout(CHECK_SECONDS_MAX):
+            return await check(call)
+    except TallystickError as error:
+        return Failing(error=error.code)
+    except TimeoutError:
+        return Failing(error="timeout")
+
+
+async def _migrations(call: Call) -> Migrations:
+    pending = await pending_migrations(call.service.pool)
+    return Migrations(ok=not pending, pending=pending)
+
+
+async def _committing(call: Call) -> Committing:
+    committer = call.service.committer
+    return Committing(ok=committer.session.connected, waiting=committer.waiting)
+
+
+async def _waking(call: Call) -> Waking:
+    wakeup = call.service.wakeup
+    return Waking(mode="listening" if wakeup.listening else "polling", losses=wakeup.losses)
+
+
+async def _queue(call: Call) -> Queue:
+    return Queue(types=await queue_depth(call.service.pool))
+
+
+async def _projections(call: Call) -> Projections:
+    status = ProjectionStatus(call.service.pool, call.service.mapper)
+    return Projections(lag=await status.lag())
+
+
+def _listening(call: Call) -> float:
+    return float(call.service.wakeup.listening)
+
+
+_CHECKS: Mapping[str, Callable[[Call], Awaitable[Any]]] = {
+    "database": _migrations,
+    "committer": _committing,
+    "wakeup": _waking,
+    "queue": _queue,
+    "projections": _projections,
+}
+ROUTES = (live, ready, metrics)
