@@ -104,7 +104,7 @@ async def run_api(
 ) -> None:
     """Serve until `stop`; then accept no more, and let requests end within the grace time."""
     config = uvicorn.Config(
-        create_app(service),
+        create_app(service, stop),
         loop="none",
         http="httptools",
         ws="none",

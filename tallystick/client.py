@@ -147,9 +147,12 @@ class Client:
         """The key's own account and its balance."""
         return self._call(exchange.get("/v1/account"), Account)
 
-    def statement(self) -> Iterator[StatementLine]:
-        """The account's movements of credits, newest first."""
-        return self._pages("/v1/account/statement", {}, StatementLine)
+    def statement(
+        self, *, since: datetime | None = None, until: datetime | None = None
+    ) -> Iterator[StatementLine]:
+        """The account's movements of credits with `since` <= at < `until`, newest first."""
+        query = exchange.times(since=since, until=until)
+        return self._pages("/v1/account/statement", query, StatementLine)
 
     def task_types(self) -> Iterator[TaskType]:
         """What can be submitted."""
@@ -307,9 +310,12 @@ class AsyncClient:
         """The key's own account and its balance."""
         return await self._call(exchange.get("/v1/account"), Account)
 
-    def statement(self) -> AsyncIterator[StatementLine]:
-        """The account's movements of credits, newest first."""
-        return self._pages("/v1/account/statement", {}, StatementLine)
+    def statement(
+        self, *, since: datetime | None = None, until: datetime | None = None
+    ) -> AsyncIterator[StatementLine]:
+        """The account's movements of credits with `since` <= at < `until`, newest first."""
+        query = exchange.times(since=since, until=until)
+        return self._pages("/v1/account/statement", query, StatementLine)
 
     def task_types(self) -> AsyncIterator[TaskType]:
         """What can be submitted."""

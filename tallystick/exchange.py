@@ -18,7 +18,6 @@ from tallystick.models import Page, Priority, TaskStatus
 
 WAIT_SECONDS_MAX = 60
 """Longest that the service holds an answer back, waiting for a task to end."""
-PAGE_ITEMS = 100
 USER_AGENT = "tallystick-python"
 
 T = TypeVar("T")
@@ -167,22 +166,27 @@ def filters(
     created_before: datetime | None,
 ) -> dict[str, str | Sequence[str]]:
     """Query of a list of tasks. Raises `ValueError` for a time without its time zone."""
-    times = {"created_after": created_after, "created_before": created_before}
     query: dict[str, str | Sequence[str] | None] = {
         "status": list(status) or None,
         "type": type_,
         "project": project,
-        **{name: _with_zone(name, time).isoformat() for name, time in times.items() if time},
     }
-    return {name: value for name, value in query.items() if value is not None}
+    return {
+        **{name: value for name, value in query.items() if value is not None},
+        **times(created_after=created_after, created_before=created_before),
+    }
+
+
+def times(**given: datetime | None) -> dict[str, str | Sequence[str]]:
+    """The times that are given, as query. Raises `ValueError` for one without its time zone."""
+    return {name: _with_zone(name, time).isoformat() for name, time in given.items() if time}
 
 
 def page_query(
     query: Mapping[str, str | Sequence[str]], cursor: str | None
-) -> dict[str, str | Sequence[str]]:
+) -> Mapping[str, str | Sequence[str]]:
     """The same query for the page that begins at `cursor`."""
-    page = {**query, "limit": str(PAGE_ITEMS)}
-    return page if cursor is None else {**page, "cursor": cursor}
+    return query if cursor is None else {**query, "cursor": cursor}
 
 
 def items(page: Page, type_: type[T]) -> list[T]:

@@ -82,13 +82,30 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One fact of a task's life; `data` holds the fields of its event `type`."""
+    """One fact of a task's life or of its credits; `data` holds the fields of its event `type`.
+
+    `position` is its place in the service's log, `version` the one in its own stream.
+    """
 
     type: str
     at: datetime
     version: int
+    position: int = 0
+    stream: str = "task"
     actor: str | None = None
     data: dict[str, Any] = {}
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    maximum: int
+    used: int
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the account's plan: tasks that are active now, and tasks begun this UTC day."""
+
+    active_tasks: Limit
+    daily_tasks: Limit
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,15 +119,17 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     captured: int
     granted: int
     active: int = 0
+    limits: Limits | None = None
     name: str | None = None
     version: int = 0
     opened_at: datetime | None = None
 
 
 class StatementLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One movement of credits; `available` and `held` are the balances after it.
+    """One movement of credits; `available` and `held` are the balance after it.
 
-    `kind` is what happened (granted, held, captured, released, …); `task_id` the task it was for.
+    `kind` is what happened (granted, held, captured, released, …); the changes are signed. The
+    line's event is the one at `position` in the service's log.
     """
 
     kind: str
@@ -118,11 +137,15 @@ class StatementLine(msgspec.Struct, frozen=True, kw_only=True):
     amount: int
     available: int
     held: int
+    available_change: int = 0
+    held_change: int = 0
     version: int = 0
-    position: int | None = None
+    position: int = 0
     task_id: str | None = None
     hold_id: str | None = None
-    reason: str | None = None
+    grant_id: str | None = None
+    source_ref: str | None = None
+    reason: str = ""
 
 
 class TaskType(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,6 +154,8 @@ class TaskType(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     price_credits: int
     description: str = ""
+    stages: dict[str, int] = {}
+    attempt_seconds_max: int = 0
     input_schema: dict[str, Any] | None = None
     output_schema: dict[str, Any] | None = None
 

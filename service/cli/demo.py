@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import rich_click as click
 
 from service.bootstrap import open_service
 from service.cli.exits import Exit
-from service.cli.output import cell, print_fields, print_rows, say
+from service.cli.output import cell, print_fields, say
 from service.cli.own_account import print_statement
 from service.cli.progress import ProgressView
 from service.cli.start import log_option, port_option, start
@@ -112,18 +114,39 @@ async def _followed(client: AsyncClient, upload: str) -> Task:
 
 
 def _show_result(result: Mapping[str, Any]) -> None:
-    """Every field; lists of things as tables below."""
-    tables = {name: value for name, value in result.items() if _is_table(value)}
+    """Every field that is filled; lists of things below, each with its own heading."""
+    lists = {name: value for name, value in result.items() if _is_list_of_things(value)}
     click.echo("\nRESULT")
-    print_fields({name: value for name, value in result.items() if name not in tables})
-    for name, rows in tables.items():
+    _show_thing({name: value for name, value in result.items() if name not in lists})
+    for name, things in lists.items():
         click.echo(f"\n{name.upper()}")
-        columns = list(dict.fromkeys(column for row in rows for column in row))
-        print_rows(columns, [[cell(row.get(column)) for column in columns] for row in rows])
+        for thing in things:
+            _show_thing(thing)
 
 
-def _is_table(value: object) -> bool:
+def _show_thing(thing: Mapping[str, Any]) -> None:
+    print_fields({name: _readable(value) for name, value in thing.items() if value is not None})
+
+
+def _is_list_of_things(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
+
+
+def _readable(value: object) -> str:
+    """A stored object as where it is, and other objects as their values in a row."""
+    match value:
+        case {"url": str(url), "sha256": str()}:
+            return cell(_path(url) if url.startswith("file:") else url)
+        case dict():
+            return " · ".join(_readable(part) for part in value.values())
+        case _:
+            return cell(value)
+
+
+def _path(url: str) -> Path:
+    """Of a file, from the current folder where it is below it."""
+    path = Path(url2pathname(urlsplit(url).path))
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 async def _show_money(client: AsyncClient, task: Task) -> None:
@@ -137,25 +160,16 @@ async def _lines_of(client: AsyncClient, task: Task) -> list[StatementLine]:
     """The task's lines, oldest first; the statement follows the log in a moment."""
     deadline = time.monotonic() + STATEMENT_SECONDS_MAX
     while True:
-        lines = await _newest_lines(client, task)
+        newest = [line async for line in client.statement(since=task.created_at)]
+        lines = [line for line in reversed(newest) if line.task_id == task.id]
         settled = any(line.kind != "held" for line in lines)
         if settled or time.monotonic() > deadline:
             return lines
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _newest_lines(client: AsyncClient, task: Task) -> list[StatementLine]:
-    """Those since the task was created: the statement has the newest first."""
-    lines: list[StatementLine] = []
-    async for line in client.statement():
-        if line.at < task.created_at:
-            break
-        if line.task_id == task.id:
-            lines.insert(0, line)
-    return lines
-
-
 def _show_places(profile: Profile, settings: Settings, task: Task) -> None:
-    say(f"\nAPI documents  {profile.url}/docs")
+    say("")
+    say(f"API documents  {profile.url}/docs")
     say(f"stored files   {settings.objects_url}")
     say(f"look again     tallystick task show {task.id}; tallystick statement")
