@@ -27,7 +27,7 @@ from domain.errors import (
 )
 from domain.ledger import CreditLedger, ReleaseHold
 from tests.fault import commands
-from tests.fault.books import Books
+from tests.fault.books import LOG_LOCKS, Books
 from tests.fault.commands import new_id, open_account
 from tests.fault.writers import running
 
@@ -278,7 +278,7 @@ class Held:
 
     async def waited_for(self) -> None:
         """Return when a session waits for the lock."""
-        query = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        query = f"{LOG_LOCKS} AND NOT granted".encode()
         while not self._connection.execute(query).fetchall():  # noqa: ASYNC110 - asks PostgreSQL
             await asyncio.sleep(0.005)
 

@@ -19,6 +19,11 @@ from domain.ledger import CreditLedger
 from domain.ledger_events import CreditsCaptured, CreditsHeld, CreditsReleased, LedgerEvent
 from domain.task import Task
 
+LOG_LOCKS = (
+    "SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+    " WHERE locktype = 'advisory' AND objid = 151363045 AND datname = current_database()"
+)
+"""One row for each session that holds the log's lock or waits for it."""
 TASK_COLUMNS = (
     *("version", "account_id", "type", "status", "priority", "project", "queued_at", "not_before"),
     *("worker", "token", "created_at", "ended_at", "percent"),

@@ -17,7 +17,7 @@ from adapters.committer import Committer, OutcomeUnknown
 from adapters.decision import Committed, Decision, KeyRecord
 from domain.errors import InsufficientCredits, Unavailable
 from tests.fault import commands
-from tests.fault.books import Books
+from tests.fault.books import LOG_LOCKS, Books
 from tests.fault.commands import find_nothing, new_id, open_account
 from tests.fault.postgres_proxy import Action, Fault, Moment, PostgresProxy
 from tests.fault.writers import running
@@ -80,10 +80,10 @@ POINTS = [
 
 
 @pytest.fixture
-async def proxy(database: str) -> AsyncIterator[PostgresProxy]:
+async def proxy(shared_database: str) -> AsyncIterator[PostgresProxy]:
     # Shorter than `tmp_path`: a socket's path has a limit.
     folder = Path(tempfile.mkdtemp(prefix="proxy-"))
-    async with PostgresProxy(folder, database) as proxy:
+    async with PostgresProxy(folder, shared_database) as proxy:
         yield proxy
     shutil.rmtree(folder)
 
@@ -119,9 +119,9 @@ async def _account(database: str) -> Any:
 
 @pytest.mark.parametrize(("path", "faults"), POINTS)
 async def test_a_fault_at_any_step_is_not_noticed_by_any_caller(
-    database: str, proxy: PostgresProxy, path: str, faults: tuple[Fault, ...]
+    shared_database: str, proxy: PostgresProxy, path: str, faults: tuple[Fault, ...]
 ) -> None:
-    account_id = await _account(database)
+    account_id = await _account(shared_database)
     batch = Batch(account_id, locked=path == "locked")
     async with running(proxy.dsn, commit_seconds_max=DEAF_SECONDS) as committer:
         proxy.arm(*faults)
@@ -131,7 +131,7 @@ async def test_a_fault_at_any_step_is_not_noticed_by_any_caller(
         # And nothing is left behind that would harm the next one.
         after = commands.submit(account_id)
         await committer.execute(after)
-    books = Books(database).verify()
+    books = Books(shared_database).verify()
     done = [decision.command_id for decision in (*batch.accepted, after)]
     books.verify_commands(done, [batch.refused.command_id])
     at = dict(zip(books.positions, books.events, strict=True))
@@ -139,11 +139,13 @@ async def test_a_fault_at_any_step_is_not_noticed_by_any_caller(
         assert at[committed.position] == committed.events[-1]
 
 
-async def test_the_named_steps_are_all_there_are(database: str, proxy: PostgresProxy) -> None:
+async def test_the_named_steps_are_all_there_are(
+    shared_database: str, proxy: PostgresProxy
+) -> None:
     """So that a new statement cannot come in without its faults."""
     async with running(proxy.dsn) as committer:
         for locked, steps in ((False, FREE_ORDER), (True, LOCKED_STEPS)):
-            account_id = await _account(database)
+            account_id = await _account(shared_database)
             proxy.steps.clear()
             await Batch(account_id, locked=locked).execute(committer)
             # Before a statement's first use it is prepared: a step without a name of its own.
@@ -152,12 +154,12 @@ async def test_the_named_steps_are_all_there_are(database: str, proxy: PostgresP
 
 
 async def test_a_statement_that_waits_for_the_lock_dies_with_its_connection(
-    database: str, proxy: PostgresProxy
+    shared_database: str, proxy: PostgresProxy
 ) -> None:
     """Otherwise it would commit as soon as the lock is free, behind our back."""
-    account_id = await _account(database)
+    account_id = await _account(shared_database)
     decision = commands.submit(account_id)
-    with psycopg.connect(database, autocommit=True) as other:
+    with psycopg.connect(shared_database, autocommit=True) as other:
         async with running(proxy.dsn) as committer:
             other.execute("SELECT pg_advisory_lock(151363045)")
             proxy.arm(Fault("append_batch", "before", "orphan"))
@@ -170,26 +172,26 @@ async def test_a_statement_that_waits_for_the_lock_dies_with_its_connection(
             assert type(await caller) is Committed
     assert proxy.late_answer is not None
     assert not proxy.late_success
-    Books(database).verify().verify_commands([decision.command_id])
+    Books(shared_database).verify().verify_commands([decision.command_id])
 
 
 def _waiting(connection: psycopg.Connection[Any]) -> int:
-    query = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-    return len(connection.execute(query).fetchall())
+    """Sessions of this database that wait for the log's lock."""
+    return len(connection.execute(f"{LOG_LOCKS} AND NOT granted".encode()).fetchall())
 
 
 async def test_a_statement_that_arrives_late_finds_nobody_to_run_it(
-    database: str, proxy: PostgresProxy
+    shared_database: str, proxy: PostgresProxy
 ) -> None:
     """It was on its way when its sender gave up, and comes just after it was looked for."""
-    account_id = await _account(database)
+    account_id = await _account(shared_database)
     decision = commands.submit(account_id)
     async with running(proxy.dsn, commit_seconds_max=DEAF_SECONDS) as committer:
         proxy.arm(Fault("append_batch", "before", "late"), Fault("look_up", "after", "release"))
         committed = await committer.execute(decision)
     assert len(committed.events) == 2
     assert not proxy.late_success
-    Books(database).verify().verify_commands([decision.command_id])
+    Books(shared_database).verify().verify_commands([decision.command_id])
 
 
 # The database stays away
@@ -206,9 +208,14 @@ async def test_a_statement_that_arrives_late_finds_nobody_to_run_it(
     ids=str,
 )
 async def test_callers_are_told_the_truth_when_the_database_stays_away(
-    database: str, proxy: PostgresProxy, fault: Fault, error: type[Exception], *, written: bool
+    shared_database: str,
+    proxy: PostgresProxy,
+    fault: Fault,
+    error: type[Exception],
+    *,
+    written: bool,
 ) -> None:
-    account_id = await _account(database)
+    account_id = await _account(shared_database)
     decision = commands.submit(account_id)
     async with running(
         proxy.dsn, commit_seconds_max=DEAF_SECONDS, reconnect_seconds_max=0.5, batch_commands_max=1
@@ -229,15 +236,15 @@ async def test_callers_are_told_the_truth_when_the_database_stays_away(
         again = commands.submit(account_id)
         await committer.execute(again)
     done = [again.command_id, *([decision.command_id] if written else [])]
-    Books(database).verify().verify_commands(done, [d.command_id for d in later])
-    assert (decision.command_id in Books(database).command_ids) is written
+    Books(shared_database).verify().verify_commands(done, [d.command_id for d in later])
+    assert (decision.command_id in Books(shared_database).command_ids) is written
 
 
 @pytest.mark.parametrize("moment", get_args(Moment))
 async def test_an_answer_that_comes_too_late_to_try_again_is_still_looked_up(
-    database: str, proxy: PostgresProxy, moment: Moment
+    shared_database: str, proxy: PostgresProxy, moment: Moment
 ) -> None:
-    account_id = await _account(database)
+    account_id = await _account(shared_database)
     decision = commands.submit(account_id)
     async with running(
         proxy.dsn, commit_seconds_max=DEAF_SECONDS, reconnect_seconds_max=0.2
@@ -249,13 +256,13 @@ async def test_an_answer_that_comes_too_late_to_try_again_is_still_looked_up(
             outcome = error
     written = moment == "after"
     assert type(outcome) is (Committed if written else Unavailable)
-    assert (decision.command_id in Books(database).verify().command_ids) is written
+    assert (decision.command_id in Books(shared_database).verify().command_ids) is written
 
 
 async def test_a_command_cancelled_in_flight_completes_through_a_fault(
-    database: str, proxy: PostgresProxy
+    shared_database: str, proxy: PostgresProxy
 ) -> None:
-    account_id = await _account(database)
+    account_id = await _account(shared_database)
     decision = commands.submit(account_id)
     async with running(proxy.dsn, commit_seconds_max=DEAF_SECONDS) as committer:
         proxy.arm(Fault("append_batch", "before", "silence"))
@@ -267,4 +274,4 @@ async def test_a_command_cancelled_in_flight_completes_through_a_fault(
             await caller
         after = commands.submit(account_id)
         await committer.execute(after)
-    Books(database).verify().verify_commands([decision.command_id, after.command_id])
+    Books(shared_database).verify().verify_commands([decision.command_id, after.command_id])
