@@ -43,7 +43,7 @@ class Client:
     """Calls the service and blocks. May be shared by threads; close it, or use it with `with`.
 
     Without `url` or `api_key` those of the environment are taken (TALLYSTICK_URL,
-    TALLYSTICK_API_KEY). Raises `ValueError` when they are missing or malformed.
+    TALLYSTICK_API_KEY). Raises `InvalidArgument` when they are missing or malformed.
     """
 
     def __init__(

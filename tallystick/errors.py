@@ -11,7 +11,8 @@ TallystickError
 │   ├── LimitReached         429: try again after `retry_after` seconds
 │   └── Unavailable          502, 503, 504: the service is not ready; `retry_after` where it says
 ├── Unreachable          no answer came, or none that can be read
-└── WaitTimeout          the task did not end in time; `task` is its last state
+├── WaitTimeout          the task did not end in time; `task` is its last state
+└── InvalidArgument      the call itself is wrong (a `ValueError`); nothing was sent
 """
 
 from __future__ import annotations
@@ -136,6 +137,10 @@ class WaitTimeout(TallystickError):
         super().__init__(f"Task {task.id} is still {task.status} after {seconds:g} s.")
         self.task = task
         self.seconds = seconds
+
+
+class InvalidArgument(TallystickError, ValueError):
+    """What was given to the client cannot be sent: an address, a key, an id or a time."""
 
 
 _BY_STATUS: Mapping[int, type[ApiError]] = MappingProxyType(

@@ -13,7 +13,14 @@ from uuid import uuid4
 import httpx
 import msgspec
 
-from tallystick.errors import ApiError, LimitReached, Unavailable, Unreachable, error_of
+from tallystick.errors import (
+    ApiError,
+    InvalidArgument,
+    LimitReached,
+    Unavailable,
+    Unreachable,
+    error_of,
+)
 from tallystick.models import Page, Priority, TaskStatus
 
 WAIT_SECONDS_MAX = 60
@@ -36,19 +43,21 @@ class Address(msgspec.Struct, frozen=True):
         try:
             url = httpx.URL(self.url)
         except httpx.InvalidURL as error:
-            raise ValueError(f"{self.url!r} is no URL: {error}") from error
+            raise InvalidArgument(f"{self.url!r} is no URL: {error}") from error
         if url.scheme not in {"http", "https"} or not url.host:
-            raise ValueError(f"{self.url!r} is no address like http://127.0.0.1:8000")
+            raise InvalidArgument(f"{self.url!r} is no address like http://127.0.0.1:8000")
         if not _SECRET.fullmatch(self.api_key):
-            raise ValueError("the API key is empty, or holds characters that no key has")
+            raise InvalidArgument("the API key is empty, or holds characters that no key has")
 
     @classmethod
     def found(cls, url: str | None, api_key: str | None) -> Address:
-        """What is None comes from TALLYSTICK_URL and TALLYSTICK_API_KEY. Raises `ValueError`."""
+        """What is None comes from TALLYSTICK_URL, TALLYSTICK_API_KEY. Raises `InvalidArgument`."""
         url = url or os.environ.get("TALLYSTICK_URL")
         api_key = api_key or os.environ.get("TALLYSTICK_API_KEY")
         if not url or not api_key:
-            raise ValueError("give url and api_key, or set TALLYSTICK_URL and TALLYSTICK_API_KEY")
+            raise InvalidArgument(
+                "give url and api_key, or set TALLYSTICK_URL and TALLYSTICK_API_KEY"
+            )
         return cls(url, api_key)
 
     @property
@@ -120,10 +129,11 @@ def get(
 def post(path: str, body: object, *, key: str | None, wait_seconds: int = 0) -> Call:
     """A command, safe to send again: it carries `key`, or a new one, as Idempotency-Key.
 
-    Raises `ValueError` for a key that is not 1 to 255 printable ASCII characters without quotes.
+    Raises `InvalidArgument` for a key that is not 1 to 255 printable ASCII characters, without
+    quotes.
     """
     if key is not None and not _KEY.fullmatch(key):
-        raise ValueError("an idempotency key is 1 to 255 printable ASCII characters")
+        raise InvalidArgument("an idempotency key is 1 to 255 printable ASCII characters")
     headers = {
         "Idempotency-Key": f'"{key or uuid4()}"',
         "Content-Type": "application/json",
@@ -149,7 +159,7 @@ def submission(
     project: str | None,
     not_before: datetime | None,
 ) -> dict[str, object]:
-    """Body of a submission. Raises `ValueError` for a `not_before` without its time zone."""
+    """Body of a submission. Raises `InvalidArgument` for a `not_before` without its time zone."""
     body: dict[str, object] = {"type": type_, "input": input_, "priority": priority}
     if project is not None:
         body["project"] = project
@@ -165,7 +175,7 @@ def filters(
     created_after: datetime | None,
     created_before: datetime | None,
 ) -> dict[str, str | Sequence[str]]:
-    """Query of a list of tasks. Raises `ValueError` for a time without its time zone."""
+    """Query of a list of tasks. Raises `InvalidArgument` for a time without its time zone."""
     query: dict[str, str | Sequence[str] | None] = {
         "status": list(status) or None,
         "type": type_,
@@ -178,7 +188,7 @@ def filters(
 
 
 def times(**given: datetime | None) -> dict[str, str | Sequence[str]]:
-    """The times that are given, as query. Raises `ValueError` for one without its time zone."""
+    """The times that are given, as query. Raises `InvalidArgument` for one without a zone."""
     return {name: _with_zone(name, time).isoformat() for name, time in given.items() if time}
 
 
@@ -201,14 +211,14 @@ def items(page: Page, type_: type[T]) -> list[T]:
 
 def _with_zone(name: str, time: datetime) -> datetime:
     if time.tzinfo is None:
-        raise ValueError(f"{name} needs a time zone, such as datetime.UTC")
+        raise InvalidArgument(f"{name} needs a time zone, such as datetime.UTC")
     return time
 
 
 def task_path(task_id: str, verb: str = "") -> str:
-    """Raises `ValueError` for what cannot be a task's id, and might lead to another route."""
+    """Raises `InvalidArgument` for what cannot be a task's id, and might lead to another route."""
     if not _ID.fullmatch(task_id):
-        raise ValueError(f"{task_id!r} is no task id: they look like task_0192f…")
+        raise InvalidArgument(f"{task_id!r} is no task id: they look like task_0192f…")
     return f"/v1/tasks/{task_id}" + (f"/{verb}" if verb else "")
 
 

@@ -15,7 +15,7 @@ def read_health(url: str, *, timeout_seconds: float = ANSWER_SECONDS_MAX) -> dic
     """What the service at `url` says of itself when it is ready.
 
     Raises `Unavailable` when it is there but not ready, `Unreachable` when nothing answers, and
-    `ValueError` for what is no URL.
+    `InvalidArgument` for what is no URL.
     """
     address = exchange.Address(url, "none")
     with httpx.Client(

@@ -31,7 +31,7 @@ def client_options(function: Function) -> Function:
 
 
 def client(url: str | None, api_key: str | None) -> Client:
-    """A client of that service. Raises `UsageError` when it is not known, or malformed."""
+    """A client of that service. Raises `UsageError` when it is not known."""
     url = url or os.environ.get("TALLYSTICK_URL")
     api_key = api_key or os.environ.get("TALLYSTICK_API_KEY")
     if not url or not api_key:
@@ -42,7 +42,4 @@ def client(url: str | None, api_key: str | None) -> Client:
         if url and url.rstrip("/") != profile.url:
             raise click.UsageError(f"No API key for {url}: set TALLYSTICK_API_KEY.")
         url, api_key = profile.url, api_key or profile.api_key
-    try:
-        return Client(url, api_key)
-    except ValueError as error:
-        raise click.UsageError(f"{error}.") from error
+    return Client(url, api_key)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-import rich_click as click
-
 from domain.errors import TallystickError
 from service.problems import PROBLEMS, problem_of
 from tallystick import errors
@@ -24,19 +22,6 @@ EXPECTED = (TallystickError, errors.TallystickError, OSError)
 """Errors that end a command with a sentence; any other one is a defect, and keeps its traceback."""
 
 
-class Stopped(click.ClickException):
-    """Ends the command with a sentence on stderr and an exit status."""
-
-    def __init__(self, sentence: str, status: Exit) -> None:
-        super().__init__(sentence)
-        self.exit_code: int = int(status)  # type: ignore[misc]  # click declares it for the class
-
-
-def stopped_by(error: Exception) -> Stopped:
-    """The sentence and the exit status of an expected error."""
-    return Stopped(sentence_of(error), exit_of(error))
-
-
 def sentence_of(error: Exception) -> str:
     """What happened, and what was charged or can be done where that is known."""
     match error:
@@ -46,7 +31,7 @@ def sentence_of(error: Exception) -> str:
             return f"{error} From {error.state} it can: {', '.join(allowed)}."
         case errors.Unauthorized():
             return f"{error} Check TALLYSTICK_API_KEY, or make a key with `tallystick keys create`."
-        case errors.Unreachable():
+        case errors.Unreachable(transient=True):
             return f"{error}. Is the service running? `tallystick dev` starts it."
         case errors.WaitTimeout(task=task):
             return f"{error} It goes on: `tallystick task show {task.id}`."
@@ -55,9 +40,12 @@ def sentence_of(error: Exception) -> str:
 
 
 def exit_of(error: Exception) -> Exit:
+    """The exit status of an expected error."""
     match error:
         case errors.ApiError() if error.code in PROBLEMS:
             return Exit(PROBLEMS[error.code].exit_code)
+        case errors.InvalidArgument():
+            return Exit.USAGE
         case errors.Unavailable() | errors.Unreachable() | errors.WaitTimeout():
             return Exit.UNAVAILABLE
         case errors.ApiError():

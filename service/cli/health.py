@@ -21,10 +21,7 @@ def health(url: str | None, as_json: bool) -> None:
     profile = read_profile(settings.data_folder)
     default = f"http://{settings.http_host}:{settings.http_port}"
     url = url or os.environ.get("TALLYSTICK_URL") or (profile.url if profile else default)
-    try:
-        document = read_health(url)
-    except ValueError as error:
-        raise click.UsageError(f"{error}.") from error
+    document = read_health(url)
     if as_json:
         print_json(document)
     else:

@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 
 import rich_click as click
 
-from service.cli.exits import EXPECTED, Exit, stopped_by
+from service.cli.exits import EXPECTED, Exit, exit_of, sentence_of
+from service.cli.output import say
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
@@ -55,7 +56,8 @@ class Program(click.RichGroup):
         except BrokenPipeError:
             raise
         except EXPECTED as error:
-            raise stopped_by(error) from error
+            say(f"Error: {sentence_of(error)}")
+            ctx.exit(exit_of(error))
 
 
 @click.group(cls=Program)

@@ -69,17 +69,14 @@ def submit(
     document = read_input(input_)
     start = read_time("--not-before", not_before)
     with client(url, api_key) as service:
-        try:
-            submitted = service.submit(
-                type_,
-                document,
-                priority=priority,
-                project=project,
-                not_before=start,
-                idempotency_key=key,
-            )
-        except ValueError as error:
-            raise click.UsageError(f"{error}.") from error
+        submitted = service.submit(
+            type_,
+            document,
+            priority=priority,
+            project=project,
+            not_before=start,
+            idempotency_key=key,
+        )
         if wait_seconds is None:
             show_task(submitted, as_json=as_json)
         else:
