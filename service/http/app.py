@@ -14,6 +14,7 @@ from litestar.exceptions import MethodNotAllowedException
 from adapters.api_keys import KEYS_CHANGED
 from adapters.shared_secret import shared_secret
 from service.bootstrap import Service
+from service.garbage import calm_garbage_collection
 from service.http.call import Front
 from service.http.cursors import PURPOSE, Cursors
 from service.http.estimates import Estimates
@@ -58,7 +59,8 @@ def create_app(service: Service, stop: asyncio.Event | None = None) -> Litestar:
             service.keys.follow(service.wakeup.watch(only=KEYS_CHANGED)),
             _release_waiters(front.waiters, stop),
         ):
-            yield
+            with calm_garbage_collection():
+                yield
 
     return Litestar(
         [litestar_handler(route, front) for route in ROUTES],

@@ -38,10 +38,21 @@ Token = Annotated[int, Meta(ge=1, le=2**31 - 1, description="Fencing token of th
 Amount = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
+WorkerName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=NAME_LENGTH_MAX,
+        pattern="^(?!acct_|key_)[!-~]+$",
+        description="Printable ASCII, and not like an account's or a key's id.",
+    ),
+]
+
+
 class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`worker` names who works, in events and to operators; no `types` means all."""
 
-    worker: Name
+    worker: WorkerName
     types: Annotated[list[Name], Meta(max_length=200)] = []
     limit: Annotated[int, Meta(ge=1, le=CLAIM_TASKS_MAX)] = 1
 
@@ -102,7 +113,7 @@ class StageReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     token: Token
     stage: Name
     percent: Percent | None = None
-    worker: Name | None = None
+    worker: WorkerName | None = None
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,7 +121,7 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     token: Token
     result: JsonObject
-    worker: Name | None = None
+    worker: WorkerName | None = None
 
 
 class ReportedFailure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -126,7 +137,7 @@ class ReportedFailure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class FailureReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     token: Token
     failure: ReportedFailure
-    worker: Name | None = None
+    worker: WorkerName | None = None
 
 
 class HandBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -134,7 +145,7 @@ class HandBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     token: Token
     reason: Annotated[str, Meta(max_length=TEXT_LENGTH_MAX)] = ""
-    worker: Name | None = None
+    worker: WorkerName | None = None
 
 
 class PendingQuery(Paging, frozen=True, kw_only=True):
