@@ -16,6 +16,7 @@ from adapters.queue import Heartbeat
 from domain.cleaning import clean_json, clean_text
 from domain.errors import InvalidInput, LeaseLost
 from domain.event import (
+    NAME_LENGTH_MAX,
     TEXT_LENGTH_MAX,
     Name,
     Percent,
