@@ -7,9 +7,11 @@ import gc
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from adapters.commit_queue import Pending
 from adapters.committer import Committer
@@ -125,6 +127,37 @@ async def test_a_refusal_never_mixes_states_of_two_moments(database: str) -> Non
     assert isinstance(outcomes[0], InsufficientCredits)
     assert isinstance(outcomes[1], Committed), outcomes[1]
     assert outcomes[1].events == ()
+
+
+async def test_a_databases_own_defaults_do_not_blind_the_lock(database: str) -> None:
+    """Serializable would show a writer what was there before it waited, not after."""
+    account_id = new_id()
+    with psycopg.connect(database, autocommit=True) as connection:
+        name = connection.info.dbname
+        setting = f"ALTER DATABASE {name} SET default_transaction_isolation = serializable"
+        connection.execute(setting.encode())
+    async with running(database) as one, running(database) as two:
+        await one.execute(open_account(account_id, amount=50))
+        outcomes = await asyncio.gather(
+            *(_one_by_one(writer, account_id, 20) for writer in (one, two) * 2)
+        )
+    counted = Counter(outcome for some in outcomes for outcome in some)
+    assert counted == {Committed: 50, InsufficientCredits: 30}
+    Books(database).verify()
+
+
+async def _one_by_one(committer: Committer, account_id: UUID, count: int) -> list[type]:
+    return [type((await _all(committer, [commands.hold(account_id)]))[0]) for _ in range(count)]
+
+
+async def test_the_options_of_a_dsn_are_kept(database: str) -> None:
+    dsn = make_conninfo(database, options="-c statement_timeout=12345")
+    async with running(dsn) as committer:
+        cursor = committer.session.cursor()
+        await cursor.execute("SHOW statement_timeout")
+        assert await cursor.fetchone() == ("12345ms",)
+        await cursor.execute("SHOW default_transaction_isolation")
+        assert await cursor.fetchone() == ("read committed",)
 
 
 async def test_a_stream_that_was_only_read_must_not_have_moved(database: str) -> None:
