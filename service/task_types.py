@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from domain.errors import InvalidInput, UnknownTaskType
+from service.settings import BadSetting, variable_of
 from tallystick.handler import Handler
 
 ENTRY_POINT_GROUP = "tallystick.handlers"
@@ -72,10 +73,18 @@ def _pointer(message: str) -> tuple[str, str]:
 def discover(modules: Iterable[str] = ()) -> list[Handler]:
     """Handlers of installed packages (entry points) and of `modules` (`package.module:name`)."""
     found = [_handlers(point.load()) for point in entry_points(group=ENTRY_POINT_GROUP)]
-    for path in modules:
-        module, _, attribute = path.partition(":")
-        found.append(_handlers(getattr(import_module(module), attribute)))
+    found += [_configured(path) for path in modules]
     return [handler for handlers in found for handler in handlers]
+
+
+def _configured(path: str) -> list[Handler]:
+    """Handlers that the setting names. Raises `BadSetting` when it leads to none."""
+    module, _, attribute = path.partition(":")
+    try:
+        return _handlers(getattr(import_module(module), attribute))
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        reason = f"{path!r} does not lead to handlers: {error}"
+        raise BadSetting(variable_of("handlers"), reason) from error
 
 
 def _handlers(value: object) -> list[Handler]:
