@@ -94,7 +94,7 @@ class Lifecycle:
     def target(self, trigger: str, state: str, model: object = None) -> str:
         """State that `trigger` leads to from `state`; `model` answers the guards.
 
-        Raises `IllegalTransition` when there is no edge or no edge's guards agree.
+        Raises `IllegalTransition` when there is no edge, no edge's guards agree, or no such state.
         """
         for destination, guards in self.table.get((trigger, state), ()):
             for name, wanted in guards:
@@ -102,7 +102,7 @@ class Lifecycle:
                     break
             else:
                 return destination
-        raise IllegalTransition(self.noun, trigger, state, self._allowed[state])
+        raise IllegalTransition(self.noun, trigger, state, self._allowed.get(state, ()))
 
     def mermaid(self) -> str:
         """The machine as a mermaid state diagram, drawn by `transitions`."""

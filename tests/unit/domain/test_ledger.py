@@ -16,6 +16,7 @@ from domain.errors import (
     CaptureExceedsHold,
     DomainError,
     HoldNotFound,
+    IllegalTransition,
     InsufficientCredits,
     InvalidInput,
     LimitReached,
@@ -155,7 +156,7 @@ def test_the_number_of_live_grants_is_bounded() -> None:
     full = replace(a_ledger(grant(1)), grants=(one,) * GRANTS_MAX)
     with pytest.raises(LimitReached) as refusal:
         ledger.decide(full, grant(1, number=2), META)
-    assert (refusal.value.limit, refusal.value.maximum) == ("grants_max", GRANTS_MAX)
+    assert (refusal.value.limit, refusal.value.maximum) == ("grants_max", 10_000)
     assert refusal.value.retry_after_seconds > 0
     assert ledger.decide(replace(full, grants=full.grants[1:]), grant(1, number=2), META)
 
@@ -272,6 +273,36 @@ def test_a_hold_that_is_not_there_is_named() -> None:
     assert refusal.value.hold_id == HOLD_ID
 
 
+FROZEN = replace(
+    a_ledger(grant(50), hold(20)), balance=replace(a_ledger().balance, version=3, status="frozen")
+)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "command"),
+    [
+        ("grant", grant(0)),
+        ("hold", hold(-1)),
+        ("capture", CaptureHold(hold_id=UUID(int=0), amount=-1)),
+        ("release", ReleaseHold(hold_id=UUID(int=0))),
+    ],
+    ids=["grant", "hold", "capture", "release"],
+)
+def test_a_state_without_the_edge_refuses_before_the_command_is_looked_at(
+    trigger: str, command: LedgerCommand
+) -> None:
+    with pytest.raises(IllegalTransition) as refusal:
+        ledger.decide(FROZEN, command, META)
+    assert (refusal.value.trigger, refusal.value.state) == (trigger, "frozen")
+
+
+def test_a_hold_ends_only_by_the_edges_of_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger.HOLD, "table", {})
+    for command in (CaptureHold(hold_id=HOLD_ID, amount=1), ReleaseHold(hold_id=HOLD_ID)):
+        with pytest.raises(IllegalTransition):
+            ledger.decide(a_ledger(grant(50), hold(20)), command, META)
+
+
 def test_settling_one_hold_leaves_the_others() -> None:
     state = a_ledger(grant(50), hold(20), hold(10, number=1), hold(5, number=2))
     state = after(state, CaptureHold(hold_id=hold(number=1).hold_id, amount=10))
@@ -294,6 +325,15 @@ def test_grants_burn_by_priority_first() -> None:
     assert burnt(
         grant(1, number=1, priority=100, kind="trial"), grant(1, number=2, priority=99)
     ) == [2, 1]
+
+
+def test_a_grant_has_the_middle_priority_unless_told_otherwise() -> None:
+    plain = GrantCredits(grant_id=UUID(int=1005), kind="paid", amount=1, source_ref="plain")
+    assert burnt(grant(1, number=1, priority=101), plain, grant(1, number=2, priority=99)) == [
+        2,
+        5,
+        1,
+    ]
 
 
 def test_then_trial_before_promotional_before_adjustment_before_paid() -> None:
