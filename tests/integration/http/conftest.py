@@ -1,0 +1,16 @@
+"""The API under test, on a database of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.http.api import Api, running_api
+
+
+@pytest.fixture
+async def api(database: str, tmp_path: Path) -> AsyncIterator[Api]:
+    async with running_api(database, tmp_path) as running:
+        yield running
