@@ -29,8 +29,7 @@ from adapters.writer_session import (
     IDLE_IN_TRANSACTION_SECONDS_MAX,
     LOST,
     WriterSession,
-    blames_code,
-    blames_data,
+    refusal_of,
 )
 from domain.aggregate import Stream
 from domain.errors import AdapterError, CommandRejected, ShuttingDown, Unavailable
@@ -191,13 +190,15 @@ class Committer:
                 await asyncio.sleep(RECONNECT_PAUSE_SECONDS)
         except (_Unwritable, Unavailable):
             raise
-        except BaseException as error:
+        except Exception as error:
+            _log.exception("commit.failed")
+            if attempt.decided is None:
+                raise _Unwritable(error) from error
+            fail_each(batch, OutcomeUnknown("An error left the outcome open."))
+        except asyncio.CancelledError:
             if attempt.decided is not None:
                 fail_each(batch, OutcomeUnknown("Stopped before the outcome was known."))
-            if not isinstance(error, Exception):
-                raise
-            _log.exception("commit.failed")
-            raise _Unwritable(error) from error
+            raise
 
     async def _try(self, batch: Sequence[Pending], attempt: _Attempt) -> bool:
         """Look up or commit the batch; False when the connection was lost and time is left."""
@@ -206,18 +207,13 @@ class Committer:
             async with self.session.within(self.limits.commit_seconds_max):
                 if await self.session.ready():
                     self._cache.clear()
-                if attempt.decided is not None:
-                    if await self._found(batch, attempt.decided):
-                        return True
-                    attempt.clear()
-                    if time.monotonic() > retry_until:
-                        raise Unavailable("The answer was lost; nothing was written.")
-                await self._attempt(batch, attempt)
+                if not await self._settled(batch, attempt, retry_until):
+                    await self._attempt(batch, attempt)
                 return True
         except LOST as error:
-            if self.session.connected and (blames_data(error) or blames_code(error)):
+            if self.session.connected and (refusal := refusal_of(error)):
                 attempt.clear()
-                raise _Unwritable(_rejection(error)) from error
+                raise _Unwritable(refusal) from error
             self.session.abandon()
             _log.warning("commit.interrupted", error=str(error))
             self._guard_time(attempt, retry_until, error)
@@ -234,6 +230,21 @@ class Committer:
             attempt.doubted = now
         if now > attempt.doubted + self.limits.reconnect_seconds_max:
             raise OutcomeUnknown("The database cannot be reached.") from error
+
+    async def _settled(
+        self, batch: Sequence[Pending], attempt: _Attempt, retry_until: float
+    ) -> bool:
+        """True when the batch is answered because of what became of an attempt that was cut off."""
+        if attempt.decided is None:
+            return False
+        if await self._found(batch, attempt.decided):
+            return True
+        if time.monotonic() < retry_until:
+            attempt.clear()
+            return False
+        sort = Unavailable if attempt.decided.events else OutcomeUnknown
+        fail_each(batch, sort("The database did not answer in time."))
+        return True
 
     async def _found(self, batch: Sequence[Pending], decided: Decided) -> bool:
         """True when an attempt that was cut off proves to be in the log; then it is delivered.
@@ -382,10 +393,3 @@ def _doubtful(batch: Sequence[Pending], decided: Decided) -> list[Pending]:
             else not isinstance(outcome, AdapterError)
         )
     ]
-
-
-def _rejection(error: Exception) -> Exception:
-    """What the command at fault is told; a wrong statement is our fault, and said as it is."""
-    if blames_data(error):
-        return CommandRejected(f"The database refused the data: {str(error).splitlines()[0]}")
-    return error

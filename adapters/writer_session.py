@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from adapters.clock import DatabaseClock
 from adapters.decision import Cursor
-from domain.errors import Unavailable
+from domain.errors import CommandRejected, Unavailable
 
 CONNECT_SECONDS_MAX = 5
 IDLE_IN_TRANSACTION_SECONDS_MAX = 10.0
@@ -27,7 +27,7 @@ END_PAUSE_SECONDS = 0.01
 HANG_UP_GRACE_SECONDS = 5.0
 """An answer that does not come is lost at once; whatever else is waited for, after this long."""
 LOST = (psycopg.Error, OSError, Unavailable)
-"""After these the connection is given up, unless `blames_…`; `TimeoutError` is an `OSError`."""
+"""After these the connection is given up, unless `refusal_of` knows better."""
 _SQLSTATES_OF_DATA = ("21", "22", "23", "54")
 _SQLSTATES_OF_CODE = ("0A", "42", "XX")
 
@@ -154,19 +154,16 @@ class WriterSession:
         self._ready = False
 
 
-def blames_data(error: BaseException) -> bool:
-    """True when the server, itself well, refused what it was sent: sending again is of no use."""
-    return _sqlstate_class(error) in _SQLSTATES_OF_DATA
+def refusal_of(error: Exception) -> Exception | None:
+    """What to tell a command whose statement the server refused; None if the session is at fault.
 
-
-def blames_code(error: BaseException) -> bool:
-    """True when a statement is wrong, or does not fit the schema."""
-    return _sqlstate_class(error) in _SQLSTATES_OF_CODE
-
-
-def _sqlstate_class(error: BaseException) -> str:
-    sqlstate = error.sqlstate if isinstance(error, psycopg.Error) else None
-    return (sqlstate or "")[:2]
+    A wrong statement is our fault, and said as it is. Only to be asked while the session lives.
+    """
+    if not isinstance(error, psycopg.Error) or error.sqlstate is None:
+        return None
+    if error.sqlstate[:2] in _SQLSTATES_OF_DATA:
+        return CommandRejected(f"The database refused the data: {str(error).splitlines()[0]}")
+    return error if error.sqlstate[:2] in _SQLSTATES_OF_CODE else None
 
 
 async def _end(connection: AsyncConnection[tuple[Any, ...]], backend: Backend) -> None:

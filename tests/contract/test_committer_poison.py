@@ -10,11 +10,12 @@ from uuid import UUID
 import psycopg
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from adapters.committer import Committer
 from adapters.decision import Committed, Decision, KeyRecord, Tracking
 from adapters.writer_session import WriterSession
-from domain.aggregate import LEDGERS, Aggregate, Stream
+from domain.aggregate import LEDGERS, TASKS, Aggregate, Stream
 from domain.errors import CommandRejected, InsufficientCredits, InvalidInput, NotFound
 from tests.fault import commands
 from tests.fault.books import Books
@@ -143,6 +144,19 @@ async def test_a_poison_fails_alone(database: str, name: str, one_connection: li
         [decision.command_id for decision in neighbours], [poison.command_id]
     )
     assert one_connection == [True]
+
+
+async def test_an_error_after_the_commit_repeats_nothing(database: str) -> None:
+    account_id, task_id = new_id(), new_id()
+    broken = Aggregate(name="task", evolve=TASKS.evolve, ended=_raise)
+    poison = commands.submit(account_id, task_id)
+    poison = replace(poison, new=(Stream(broken, task_id),))
+    async with running(database) as committer:
+        await committer.execute(open_account(account_id, amount=1_000))
+        outcome, others, neighbours = await _poisoned(committer, account_id, poison)
+    assert {type(other) for other in (outcome, *others)} == {Committed}
+    done = [poison.command_id, *(neighbour.command_id for neighbour in neighbours)]
+    Books(database).verify().verify_commands(done)
 
 
 async def test_an_unreadable_stream_fails_only_its_own_commands(database: str) -> None:

@@ -259,6 +259,22 @@ async def test_an_answer_that_comes_too_late_to_try_again_is_still_looked_up(
     assert (decision.command_id in Books(shared_database).verify().command_ids) is written
 
 
+@pytest.mark.parametrize("moment", get_args(Moment))
+async def test_a_key_alone_is_answered_from_the_log_after_a_fault(
+    shared_database: str, proxy: PostgresProxy, moment: Moment
+) -> None:
+    """A command without events leaves nothing to look for but its key."""
+    key = new_id().bytes
+    record = KeyRecord(key=key, fingerprint=b"f", status=200, body=b"")
+    decision = commands.decision(lambda _, __: (), key=key, record=lambda _: record)
+    async with running(proxy.dsn) as committer:
+        proxy.arm(Fault("append_batch", moment, "cut"))
+        committed = await committer.execute(decision)
+        again = await committer.execute(decision)
+    assert (committed.replayed is not None) is (moment == "after")
+    assert again.replayed == record
+
+
 async def test_a_command_cancelled_in_flight_completes_through_a_fault(
     shared_database: str, proxy: PostgresProxy
 ) -> None:
