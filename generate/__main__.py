@@ -8,13 +8,19 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from generate.cli import command_line
 from generate.event_catalogue import event_catalogue
 from generate.lifecycle_diagrams import lifecycle_diagrams
 from generate.settings_table import settings_table
 
 Generator = Callable[[], dict[str, str]]
 
-GENERATORS: tuple[Generator, ...] = (event_catalogue, lifecycle_diagrams, settings_table)
+GENERATORS: tuple[Generator, ...] = (
+    command_line,
+    event_catalogue,
+    lifecycle_diagrams,
+    settings_table,
+)
 TOP = Path(__file__).parents[1]
 DIFFERENCE_LINES_MAX = 40
 
