@@ -19,6 +19,7 @@ from adapters.scratch_file import CHUNK_BYTES, write_scratch_file
 from adapters.uploads import Uploads
 from tallystick.handler import FetchedFile, Report, TaskFailure
 
+SIZE_BYTES_MAX = 2 * 1024**3
 REDIRECTS_MAX = 5
 RETRY_AFTER_SECONDS_MAX = 3600
 CONTENT_TYPE_LENGTH_MAX = 255
@@ -29,11 +30,14 @@ class DownloadTimeouts(msgspec.Struct, frozen=True, kw_only=True):
 
     connect_seconds: float = 10.0
     read_seconds: float = 30.0
-    total_seconds: float = 240.0
+    total_seconds: float = 300.0
 
 
 class Downloads:
-    """`Fetch`: downloads through the guard, and copies of uploads where they have a folder."""
+    """`Fetch`: downloads through the guard, and copies of uploads where they have a folder.
+
+    Nothing larger than `size_bytes_max` is taken, even where a handler would.
+    """
 
     def __init__(
         self,
@@ -41,9 +45,11 @@ class Downloads:
         *,
         uploads: Uploads | None = None,
         timeouts: DownloadTimeouts | None = None,
+        size_bytes_max: int = SIZE_BYTES_MAX,
     ) -> None:
         self._guard = guard
         self._uploads = uploads
+        self._size_bytes_max = size_bytes_max
         self._timeouts = timeouts or DownloadTimeouts()
 
     async def __call__(
@@ -61,7 +67,7 @@ class Downloads:
                 size_bytes = await write_scratch_file(
                     response.aiter_raw(CHUNK_BYTES),
                     target,
-                    size_bytes_max=size_bytes_max,
+                    size_bytes_max=min(size_bytes_max, self._size_bytes_max),
                     size_bytes_declared=_declared_size(response),
                     report=report,
                 )
@@ -77,7 +83,8 @@ class Downloads:
         """Copy the upload at the relative `path`; see `Uploads.copy`."""
         if self._uploads is None:
             raise TaskFailure("param_error", "This service takes no uploads.")
-        return await self._uploads.copy(path, target, size_bytes_max=size_bytes_max, report=report)
+        limit = min(size_bytes_max, self._size_bytes_max)
+        return await self._uploads.copy(path, target, size_bytes_max=limit, report=report)
 
     @asynccontextmanager
     async def _get(self, url: str) -> AsyncIterator[httpx.Response]:

@@ -93,4 +93,4 @@ def refusals() -> Iterator[None]:
 
 
 def _refuse_reference(*_: object) -> NoReturn:
-    raise PermissionError("media files may not refer to other files")
+    raise TaskFailure("param_error", "The file refers to other files, which are not read.")

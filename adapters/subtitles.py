@@ -31,7 +31,7 @@ CUE_MILLISECONDS_MAX = 3_600_000
 CUE_MILLISECONDS_DEFAULT = 2_000
 MILLISECONDS_MAX = 100 * 3_600_000 - 1
 """Latest moment of a cue: SRT has two digits for hours."""
-SAMPLE_LENGTH_MAX = 2_000
+SAMPLE_LENGTH_MAX = 1_000
 
 _EVENT_FIELDS = 8
 _OVERRIDE = re.compile(r"\{[^}]*\}")

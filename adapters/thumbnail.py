@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -33,6 +34,7 @@ CANDIDATES = (0.1, 0.25, 0.5, 0.75, 0.0)
 BRIGHTNESS_MIN, BRIGHTNESS_MAX, CONTRAST_MIN = 20, 235, 12
 """Mean and standard deviation of luma (0 to 255) between which a picture shows something."""
 SAMPLE_SIZE = (64, 36)
+SEEK_BACK_SECONDS = (0.0, 2.0, 10.0, 60.0)
 PIXEL_ASPECT_MAX = 8
 
 _ENCODING: dict[PictureFormat, dict[str, int | bool]] = {
@@ -142,12 +144,24 @@ class _Video:
     def _shown_at(self, seconds: float, pixels_max: int) -> VideoFrame | None:
         """The frame on show at `seconds`, or the nearest before it that `pixels_max` lets reach.
 
-        None when nothing can be decoded from there on.
+        Formats without an index land anywhere: then it is tried again from further back, and
+        from the beginning. A file that begins later gives its first frame; None when nothing
+        can be decoded.
         """
+        shown = None
+        for back in SEEK_BACK_SECONDS:
+            self._seek(max(seconds - back, 0.0))
+            shown = self._decode_until(seconds, pixels_max) or shown
+            if shown is not None and self.seconds_of(shown) <= seconds:
+                return shown
+        self._rewind()
+        return self._decode_until(seconds, pixels_max) or shown
+
+    def _decode_until(self, seconds: float, pixels_max: int) -> VideoFrame | None:
+        """The last frame from here on that is shown by `seconds`, else the first."""
         shown = None
         frames_left = max(pixels_max // self._pixels, 1)
         try:
-            self._seek(seconds)
             for frame in self.container.decode(self.stream):
                 if shown is not None and self.seconds_of(frame) > seconds:
                     break
@@ -162,10 +176,13 @@ class _Video:
     def _seek(self, seconds: float) -> None:
         """Go to the key frame before `seconds`; stay where it is if the file cannot seek."""
         offset = int(seconds / self._time_base) + (self.stream.start_time or 0)
-        try:
+        with suppress(FFmpegError):
             self.container.seek(offset, stream=self.stream)
-        except FFmpegError:
-            return
+
+    def _rewind(self) -> None:
+        """Go to the first byte, in formats that are streams of packets."""
+        with suppress(FFmpegError):
+            self.container.seek(0, unsupported_byte_offset=True)
 
 
 def _is_cover(stream: VideoStream) -> bool:
