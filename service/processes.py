@@ -20,9 +20,12 @@ import structlog
 import uvicorn
 import uvloop
 
+from adapters.embedded import EmbeddedPostgres
 from adapters.idempotency_keys import delete_expired_keys
+from adapters.pool import fetch
 from domain.errors import AdapterError, TallystickError, Unavailable
 from service.bootstrap import Service
+from service.garbage import calm_garbage_collection
 from service.http.app import create_app
 
 RESCUE_SECONDS = 1.0
@@ -30,6 +33,10 @@ RESCUE_TASKS_MAX = 200
 PURGE_SECONDS = 600.0
 PURGE_KEYS_MAX = 5_000
 BACKLOG = 1_024
+KEEP_ALIVE_SECONDS = 75
+"""Longer than clients and balancers keep idle connections, so that none is closed under them."""
+DATABASE_SECONDS = 1.0
+DATABASE_SECONDS_MAX = 5.0
 THREADS_SECONDS_MAX = 2.0
 """A handler's thread that goes on after its task was handed back holds up the exit no longer."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -112,6 +119,7 @@ async def run_api(
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(service.settings.drain_seconds_max),
     )
     server = _Server(config, ready or asyncio.Event())
@@ -122,7 +130,8 @@ async def run_api(
         except SystemExit as error:
             raise RuntimeError("the API could not start; its log says why") from error
 
-    await _until(stop, serve(), lambda: setattr(server, "should_exit", True))
+    with calm_garbage_collection():
+        await _until(stop, serve(), lambda: setattr(server, "should_exit", True))
 
 
 async def run_worker(service: Service, stop: asyncio.Event) -> None:
@@ -143,6 +152,32 @@ async def run_processors(service: Service, stop: asyncio.Event) -> None:
         await stack.aclose()
 
 
+async def run_database(service: Service, stop: asyncio.Event) -> None:
+    """Bring the embedded PostgreSQL back when it was killed; nothing to do for a given one."""
+    if service.settings.database_url is not None:
+        await stop.wait()
+        return
+    server = EmbeddedPostgres(service.settings.postgres_folder)
+    try:
+        while not stop.is_set():
+            if not await _answers(service):
+                _log.error("postgres.lost")
+                await asyncio.to_thread(server.start)
+                _log.warning("postgres.back")
+            await _pause(stop, DATABASE_SECONDS)
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+async def _answers(service: Service) -> bool:
+    try:
+        async with asyncio.timeout(DATABASE_SECONDS_MAX):
+            await fetch(service.pool, "SELECT", {})
+    except (TimeoutError, Unavailable):
+        return False
+    return True
+
+
 async def run_all(
     service: Service,
     stop: asyncio.Event,
@@ -150,9 +185,10 @@ async def run_all(
     *,
     ready: asyncio.Event | None = None,
 ) -> None:
-    """API, worker and processors in one process; `ready` is set when the API serves."""
+    """Everything in one process; `ready` is set when the API serves."""
     await run_parts(
         stop,
+        run_database(service, stop),
         run_api(service, stop, listener, ready=ready),
         run_worker(service, stop),
         run_processors(service, stop),

@@ -66,7 +66,8 @@ async def run_demo(settings: Settings, listener: socket.socket, *, stay: bool) -
         async with asyncio.TaskGroup() as group:
             running = group.create_task(run_all(service, stop, listener, ready=ready))
             job = group.create_task(_job(ready, settings, profile))
-            await asyncio.wait([running, job], return_when=asyncio.FIRST_COMPLETED)
+            stopping = group.create_task(stop.wait())
+            await asyncio.wait([stopping, running, job], return_when=asyncio.FIRST_COMPLETED)
             if stay and job.done():
                 say("The service stays up; Ctrl-C ends it.")
                 await asyncio.wait([running])
