@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from datetime import timedelta
+from typing import Any, Self
 
 import msgspec
 import psycopg
 import pytest
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor, OperationalError
 
 from adapters import read_model
 from adapters.mapper import EventMapper
@@ -29,6 +31,19 @@ async def passed(one: Projector, position: int) -> None:
     """Until `one` has come to a position by itself, without being asked to hurry."""
     async with asyncio.timeout(20), one._moved:
         await one._moved.wait_for(lambda: one.position >= position)
+
+
+def idling(one: Projector) -> asyncio.Event:
+    """Set whenever `one` has found the log's end and waits for more; for the caller to clear."""
+    idle = asyncio.Event()
+    wait = one._watch.wait
+
+    async def tell(timeout: float) -> bool:  # noqa: ASYNC109 - stands in for another
+        idle.set()
+        return await wait(timeout)
+
+    one._watch.wait = tell  # type: ignore[method-assign]
+    return idle
 
 
 @pytest.mark.postgres15
@@ -96,11 +111,15 @@ async def test_it_hears_of_new_events_at_once(database: str, table: ReadTable) -
         wakeup,
         projector(database, table, wakeup=wakeup, poll_seconds=NEVER_SECONDS) as one,
         running_committer(database) as committer,
+        asyncio.timeout(20),
         asyncio.TaskGroup() as group,
     ):
+        idle = idling(one)
         group.create_task(one.run())
         account = History(1).accounts[0]
         for decision in (open_account(account), grant(account, 5), grant(account, 6)):
+            await idle.wait()
+            idle.clear()
             committed = await committer.execute(decision)
             await passed(one, committed.position)
         await one.close()
@@ -122,10 +141,13 @@ async def test_it_finds_new_events_by_polling_when_nothing_wakes_it(database: st
 async def test_whoever_waits_for_a_position_hurries_it_on(database: str) -> None:
     events = History(2).grow(60).events
     one = projector(database, STATEMENT_TABLE, poll_seconds=NEVER_SECONDS)
+    idle = idling(one)
     async with one, asyncio.timeout(20), asyncio.TaskGroup() as group:
         group.create_task(one.run())
-        await one.catch_up(store(database, events[:30]))
-        await one.catch_up(store(database, events[30:]))
+        for part in (events[:30], events[30:]):
+            await idle.wait()
+            idle.clear()
+            await one.catch_up(store(database, part))
         rows = content(database)["statement_lines"]
         await one.close()
     assert rows == expected(events)["statement_lines"]
@@ -196,6 +218,59 @@ async def test_even_two_leaders_take_each_event_once(database: str, table: ReadT
         assert await status.parked() == []
 
 
+class DyingCursor(AsyncCursor[tuple[Any, ...]]):
+    """Loses its connection before or after the `last`-th statement of all."""
+
+    last = 0
+    after = False
+    statements = 0
+
+    async def execute(self, *arguments: Any, **options: Any) -> Self:
+        cursor = type(self)
+        cursor.statements += 1
+        dies = cursor.statements == cursor.last
+        if not dies or self.after:
+            await super().execute(*arguments, **options)
+        if dies:
+            self.connection.pgconn.finish()
+            raise OperationalError("gone")
+        return self
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@BOTH
+async def test_a_crash_at_any_statement_leaves_the_batch_whole_or_undone(
+    database: str,
+    table: ReadTable,
+    after: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events = History(9).grow(400).events
+    store(database, events)
+    model = ReadModel(table, EventMapper())
+    monkeypatch.setattr(DyingCursor, "after", after)
+    for last in itertools.count(1):
+        monkeypatch.setattr(DyingCursor, "last", last)
+        monkeypatch.setattr(DyingCursor, "statements", 0)
+        connection = await AsyncConnection.connect(
+            database, autocommit=True, cursor_factory=DyingCursor
+        )
+        try:
+            await model.begin(connection)
+            await model.advance(connection, 20)
+            break
+        except OperationalError:
+            continue
+        finally:
+            await connection.close()
+    assert last > 7, "tracking, batch, parked, rows, lines or counts, position"
+    await drain(database)
+    assert content(database) == expected(events)
+    async with status_of(database) as status:
+        assert await status.parked() == []
+
+
 async def test_a_leader_that_falls_silent_loses_the_lead_and_is_a_standby_when_back(
     database: str,
 ) -> None:
@@ -246,11 +321,11 @@ async def test_a_cancelled_run_gives_up_the_lead(database: str) -> None:
     await one.close()
 
 
-async def test_a_missing_table_parks_nothing_and_is_waited_out(database: str) -> None:
+async def test_a_table_of_another_shape_parks_nothing_and_is_waited_out(database: str) -> None:
     events = History(1).grow(30).events
     head = store(database, events)
     with psycopg.connect(database) as connection:
-        connection.execute("ALTER TABLE statement_lines RENAME TO away")
+        connection.execute("ALTER TABLE statement_lines RENAME position TO away")
     one = projector(database, STATEMENT_TABLE, retry_seconds=0.01)
     async with one, asyncio.timeout(20), asyncio.TaskGroup() as group:
         failing = asyncio.Event()
@@ -266,7 +341,7 @@ async def test_a_missing_table_parks_nothing_and_is_waited_out(database: str) ->
         group.create_task(one.run())
         await failing.wait()
         with psycopg.connect(database) as connection:
-            connection.execute("ALTER TABLE away RENAME TO statement_lines")
+            connection.execute("ALTER TABLE statement_lines RENAME away TO position")
         await one.catch_up(head)
         await one.close()
     assert content(database)["statement_lines"] == expected(events)["statement_lines"]

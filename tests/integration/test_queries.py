@@ -413,6 +413,22 @@ async def test_rare_rows_and_short_times_of_large_tables_come_by_an_index(
         assert "Seq Scan" not in kinds, nodes
 
 
+async def test_queries_with_optional_conditions_are_planned_for_their_values(
+    database: str,
+) -> None:
+    """A plan made once for any values could not use an index for those that were left out."""
+    async with open_pool(database, 1) as pool:
+        queries = Queries(pool)
+        for _ in range(8):
+            await queries.tasks(TaskFilter())
+            await queries.tasks(MINE)
+            await queries.statement(NEWEST)
+            await queries.statement(OLDEST)
+            await queries.statistics(BEGIN, BEGIN)
+        kept = await fetch(pool, "SELECT FROM pg_prepared_statements", {}, prepare=False)
+        assert kept == []
+
+
 async def test_a_short_time_of_a_long_statement_reads_little_more_than_it_gives(
     database: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
