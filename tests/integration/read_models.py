@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from itertools import groupby
+from itertools import count, groupby
 from typing import Any
 
 import msgspec
@@ -47,9 +47,16 @@ def _key(row: tuple[Any, ...]) -> tuple[str, ...]:
     return tuple(str(v.astimezone(UTC) if isinstance(v, datetime) else v) for v in row)
 
 
-def expected(events: Iterable[Event], first: int = 1) -> dict[str, Rows]:
-    """The same by folding the events in memory, at positions from `first` on without gaps."""
-    numbered = list(enumerate(events, start=first))
+def positions(dsn: str) -> list[int]:
+    """Of all events; a crash of the server, or a failed commit, leaves gaps."""
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute("SELECT notification_id FROM tallystick_events ORDER BY 1")
+        return [position for (position,) in rows]
+
+
+def expected(events: Iterable[Event], at: Iterable[int] | None = None) -> dict[str, Rows]:
+    """The same by folding the events in memory, at these positions or at 1, 2, 3, …"""
+    numbered = list(zip(count(1) if at is None else at, events, strict=False))
     lines = _fold(STATEMENT_TABLE.projection, numbered)
     tasks = _fold(STATISTICS_TABLE.projection, numbered)
     return {
