@@ -56,10 +56,8 @@ class CommitQueue:
         return pending
 
     def withdraw(self, pending: Pending) -> None:
-        """Its caller has gone: free its place; once it is taken, nobody will ask for its answer."""
+        """Its caller has gone: free its place, unless it was taken already."""
         self._waiting.pop(pending, None)
-        if pending.future.done() and not pending.future.cancelled():
-            pending.future.exception()
 
     async def take(self, commands_max: int) -> list[Pending]:
         """The next batch, when there is one; empty once the queue is closed and drained."""

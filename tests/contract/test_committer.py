@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +12,6 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from adapters.commit_queue import Pending
 from adapters.committer import Committer
 from adapters.decision import Committed, Decision
 from domain import ledger, task
@@ -379,31 +377,6 @@ async def test_a_cancelled_caller_frees_its_place_and_leaves_nothing(database: s
     Books(database).verify().verify_commands(
         [taken_decision.command_id, third.command_id], [withdrawn.command_id]
     )
-
-
-async def test_a_caller_cancelled_as_its_answer_comes_leaves_no_error_behind(
-    database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Asyncio complains of an exception that nobody has asked for."""
-    complaints: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-    callers: list[asyncio.Task[Committed]] = []
-    fail = Pending.fail
-
-    def fail_and_cancel(pending: Pending, error: BaseException) -> None:
-        fail(pending, error)
-        callers.pop().cancel()
-
-    monkeypatch.setattr(Pending, "fail", fail_and_cancel)
-    async with running(database) as committer:
-        caller = asyncio.create_task(committer.execute(commands.submit(new_id())))
-        callers.append(caller)
-        with pytest.raises(asyncio.CancelledError):
-            await caller
-    assert callers == []
-    del caller
-    gc.collect()
-    assert complaints == []
 
 
 async def test_closing_commits_what_waits_and_refuses_what_comes(database: str) -> None:
