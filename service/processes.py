@@ -33,6 +33,8 @@ RESCUE_TASKS_MAX = 200
 PURGE_SECONDS = 600.0
 PURGE_KEYS_MAX = 5_000
 BACKLOG = 1_024
+PORTS = 65_536
+"""Above, ports would be counted from 0 again."""
 KEEP_ALIVE_SECONDS = 75
 """Longer than clients and balancers keep idle connections, so that none is closed under them."""
 DATABASE_SECONDS = 1.0
@@ -54,12 +56,11 @@ def listen(host: str, port: int, *, tries: int = 1) -> socket.socket:
 
     Raises AddressTaken.
     """
-    for candidate in range(port, port + tries):
+    for candidate in range(port, min(port + tries, PORTS)):
         try:
             return _listen(host, candidate)
-        except (OSError, OverflowError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "there is no such port"
-            last = f"{host}:{candidate}: {reason}"
+        except OSError as error:
+            last = f"{host}:{candidate}: {error.strerror}"
     raise AddressTaken(f"Cannot listen on {last}. Set TALLYSTICK_HTTP_PORT to another port.")
 
 
