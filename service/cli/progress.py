@@ -54,7 +54,8 @@ class ProgressView:
             return
         self._last = line
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=percent, description=words, refresh=True)
+            (bar,) = self._bar.task_ids
+            self._bar.update(bar, completed=percent, description=words, refresh=True)
         else:
             self._console.print(line, markup=False, soft_wrap=True)
 
