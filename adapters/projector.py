@@ -196,7 +196,7 @@ class Projector:
                     f"-c idle_session_timeout={silence}"
                     f" -c idle_in_transaction_session_timeout={silence}"
                     # Plans are kept from when the tables were empty; they must fit full ones.
-                    " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
+                    " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
                 ),
             )
         return self._connection

@@ -55,7 +55,7 @@ def positions(dsn: str) -> list[int]:
 
 
 def expected(events: Iterable[Event], at: Iterable[int] | None = None) -> dict[str, Rows]:
-    """The same by folding the events in memory, at these positions or at 1, 2, 3, …"""
+    """The same by folding the events in memory, at these positions or from 1 on."""
     numbered = list(zip(count(1) if at is None else at, events, strict=False))
     lines = _fold(STATEMENT_TABLE.projection, numbered)
     tasks = _fold(STATISTICS_TABLE.projection, numbered)
