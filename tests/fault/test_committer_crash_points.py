@@ -275,6 +275,22 @@ async def test_a_key_alone_is_answered_from_the_log_after_a_fault(
     assert again.replayed == record
 
 
+async def test_a_key_alone_is_in_doubt_when_there_is_no_time_to_ask_again(
+    proxy: PostgresProxy,
+) -> None:
+    key = new_id().bytes
+    record = KeyRecord(key=key, fingerprint=b"f", status=200, body=b"")
+    decision = commands.decision(lambda _, __: (), key=key, record=lambda _: record)
+    async with running(
+        proxy.dsn, commit_seconds_max=DEAF_SECONDS, reconnect_seconds_max=0.2
+    ) as committer:
+        proxy.arm(Fault("append_batch", "after", "silence"))
+        with pytest.raises(OutcomeUnknown):
+            await committer.execute(decision)
+        again = await committer.execute(decision)
+    assert again.replayed == record
+
+
 async def test_a_command_cancelled_in_flight_completes_through_a_fault(
     shared_database: str, proxy: PostgresProxy
 ) -> None:
