@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import msgspec
+
 from adapters.api_keys import NewKey, Scope
 from service.bootstrap import Service
 from service.command_bus import Origin
@@ -17,17 +19,19 @@ CREDITS_LOW = 200
 _ORIGIN = Origin(actor="local")
 
 
-async def introduce(service: Service, url: str) -> Profile:
-    """The profile of this folder with `url` in it, written to the data folder.
+async def introduce(service: Service, url: str, *, lasting: bool = True) -> Profile:
+    """The profile of a service at `url`, written to its data folder.
 
-    Its account and keys are made where they are missing. Raises the errors of the bus and of the
+    Its account and keys are made where they are missing. The address of one that is not `lasting`
+    is noted only where there is none yet: another one may be running here. Raises the errors of the bus and of the
     keys, and `OSError`.
     """
     known = read_profile(service.settings.data_folder)
     profile = await _renewed(service, known, url) if known else None
     profile = profile or await _made(service, url)
     await _top_up(service, parse_id("acct", profile.account_id))
-    write_profile(service.settings.data_folder, profile)
+    noted = url if lasting or known is None else known.url
+    write_profile(service.settings.data_folder, msgspec.structs.replace(profile, url=noted))
     return profile
 
 

@@ -61,7 +61,7 @@ async def run_demo(settings: Settings, listener: socket.socket, *, stay: bool) -
     """
     say("Starting Tallystick, with a PostgreSQL of its own …")
     async with stopped_by_signals() as stop, open_service(settings) as service:
-        profile = await introduce(service, url_of(listener))
+        profile = await introduce(service, url_of(listener), lasting=stay)
         ready = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             running = group.create_task(run_all(service, stop, listener, ready=ready))
@@ -121,7 +121,9 @@ def _show_result(result: Mapping[str, Any]) -> None:
     _show_thing({name: value for name, value in result.items() if name not in lists})
     for name, things in lists.items():
         click.echo(f"\n{name.upper()}")
-        for thing in things:
+        for number, thing in enumerate(things):
+            if number:
+                click.echo()
             _show_thing(thing)
 
 
@@ -174,3 +176,4 @@ def _show_places(profile: Profile, settings: Settings, task: Task) -> None:
     say(f"API documents  {profile.url}/docs")
     say(f"stored files   {settings.objects_url}")
     say(f"look again     tallystick task show {task.id}; tallystick statement")
+    say("               (while this, or `tallystick dev`, runs in this folder)")

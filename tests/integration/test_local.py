@@ -52,6 +52,16 @@ async def test_a_later_start_keeps_them_and_notes_the_new_address(
         assert len(await service.queries.accounts()) == 1
 
 
+async def test_one_that_does_not_last_leaves_the_noted_address_alone(
+    database: str, tmp_path: Path
+) -> None:
+    async with open_service(settings(database, tmp_path)) as service:
+        first = await introduce(service, URL, lasting=False)
+        passing = await introduce(service, "http://127.0.0.1:2", lasting=False)
+        assert passing.url == "http://127.0.0.1:2"
+        assert read_profile(tmp_path) == first
+
+
 async def test_credits_that_run_low_are_topped_up(database: str, tmp_path: Path) -> None:
     async with open_service(settings(database, tmp_path)) as service:
         first = await introduce(service, URL)
