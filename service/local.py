@@ -23,8 +23,8 @@ async def introduce(service: Service, url: str, *, lasting: bool = True) -> Prof
     """The profile of a service at `url`, written to its data folder.
 
     Its account and keys are made where they are missing. The address of one that is not `lasting`
-    is noted only where there is none yet: another one may be running here. Raises the errors of the bus and of the
-    keys, and `OSError`.
+    is noted only where there is none yet: another one may be running here. Raises the errors of
+    the bus and of the keys, and `OSError`.
     """
     known = read_profile(service.settings.data_folder)
     profile = await _renewed(service, known, url) if known else None
