@@ -9,16 +9,20 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from generate.cli import command_line
+from generate.error_table import error_table
 from generate.event_catalogue import event_catalogue
 from generate.lifecycle_diagrams import lifecycle_diagrams
+from generate.openapi import openapi
 from generate.settings_table import settings_table
 
 Generator = Callable[[], dict[str, str]]
 
 GENERATORS: tuple[Generator, ...] = (
     command_line,
+    error_table,
     event_catalogue,
     lifecycle_diagrams,
+    openapi,
     settings_table,
 )
 TOP = Path(__file__).parents[1]

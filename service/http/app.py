@@ -14,7 +14,6 @@ from litestar.exceptions import MethodNotAllowedException
 from adapters.api_keys import KEYS_CHANGED
 from adapters.shared_secret import shared_secret
 from service.bootstrap import Service
-from service.garbage import calm_garbage_collection
 from service.http.call import Front
 from service.http.cursors import PURPOSE, Cursors
 from service.http.estimates import Estimates
@@ -22,6 +21,7 @@ from service.http.idempotency import InFlight
 from service.http.metrics import Metrics
 from service.http.openapi import openapi_bytes
 from service.http.owners import Owners
+from service.http.problem import as_ours
 from service.http.refusals import MethodNotAllowed
 from service.http.route import litestar_handler, refused
 from service.http.routes import ROUTES, allowed_methods
@@ -59,8 +59,7 @@ def create_app(service: Service, stop: asyncio.Event | None = None) -> Litestar:
             service.keys.follow(service.wakeup.watch(only=KEYS_CHANGED)),
             _release_waiters(front.waiters, stop),
         ):
-            with calm_garbage_collection():
-                yield
+            yield
 
     return Litestar(
         [litestar_handler(route, front) for route in ROUTES],
@@ -71,11 +70,12 @@ def create_app(service: Service, stop: asyncio.Event | None = None) -> Litestar:
     )
 
 
-def _refuse(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+def _refuse(request: Request[Any, Any, Any], raised: Exception) -> Response[bytes]:
     """Tell of what Litestar itself refuses: paths, methods, hosts."""
     trace = trace_of(request.headers.get("traceparent", "").encode("latin-1"))
     path = request.scope["path"]
-    if isinstance(error, MethodNotAllowedException):
+    error = as_ours(raised)
+    if isinstance(raised, MethodNotAllowedException):
         error = MethodNotAllowed(allowed_methods(path))
     answer = refused(error, path, trace)
     headers = {name.decode(): value.decode() for name, value in answer.headers}

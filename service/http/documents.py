@@ -15,6 +15,8 @@ from service.http.route import OPEN, route
 from service.problems import PROBLEMS
 
 HTML = b"text/html; charset=utf-8"
+JAVASCRIPT = b"text/javascript; charset=utf-8"
+CSS = b"text/css; charset=utf-8"
 _KEEP = (b"cache-control", b"public, max-age=3600")
 # The viewer styles its parts inline; nothing may come from, or go to, anywhere else.
 _POLICY = (
@@ -75,19 +77,19 @@ class _Asset(NamedTuple):
 
 _ASSETS: Mapping[str, _Asset] = MappingProxyType(
     {
-        "viewer.js": _Asset("offapi", "swagger_bundle.js", b"text/javascript; charset=utf-8"),
-        "viewer.css": _Asset("offapi", "swagger_style.css", b"text/css; charset=utf-8"),
+        "viewer.js": _Asset("offapi", "swagger_bundle.js", JAVASCRIPT),
+        "viewer.css": _Asset("offapi", "swagger_style.css", CSS),
     }
 )
 
 
-@route("GET", "/openapi.json", scopes=OPEN, answers={200: None}, media="application/json")
+@route("GET", "/openapi.json", scopes=OPEN, answers={200: None}, media=("application/json",))
 async def get_openapi(call: Call) -> Answer:
     """The OpenAPI document that is read here."""
     return Answer(200, call.front.openapi, [_KEEP])
 
 
-@route("GET", "/docs", scopes=OPEN, answers={200: None}, media=HTML.decode())
+@route("GET", "/docs", scopes=OPEN, answers={200: None}, media=(HTML.decode(),))
 async def view_documents(_: Call) -> Answer:
     """A viewer of the OpenAPI document."""
     return Answer(200, _VIEWER, _page_headers(), HTML)
@@ -99,13 +101,13 @@ async def view_documents(_: Call) -> Answer:
     scopes=OPEN,
     answers={200: None},
     refusals=("not_found",),
-    media="text/javascript; charset=utf-8",
+    media=(JAVASCRIPT.decode(), CSS.decode()),
 )
 async def get_viewer_asset(call: Call) -> Answer:
     """A file of the viewer."""
     name = call.parameters["asset"]
     if name == "start.js":
-        return Answer(200, _START, [_KEEP], b"text/javascript; charset=utf-8")
+        return Answer(200, _START, [_KEEP], JAVASCRIPT)
     asset = _ASSETS.get(name)
     if asset is None:
         raise NotFound("There is no such file.")
@@ -119,7 +121,7 @@ async def get_viewer_asset(call: Call) -> Answer:
     scopes=OPEN,
     answers={200: None},
     refusals=("not_found",),
-    media=HTML.decode(),
+    media=(HTML.decode(),),
 )
 async def explain_problem(call: Call) -> Answer:
     """What a problem type means, and what to do about it."""

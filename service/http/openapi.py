@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 import msgspec
 
@@ -33,6 +34,7 @@ Names that stand twice in one JSON object count with their last value.
 """
 
 
+@cache
 def openapi_bytes() -> bytes:
     """The document as JSON."""
     return msgspec.json.format(msgspec.json.encode(openapi_document()), indent=2)
@@ -44,7 +46,7 @@ def openapi_document(routes: Iterable[Route] = ROUTES) -> Document:
     paths: Document = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
-    return {
+    document = {
         "openapi": "3.1.0",
         "info": {
             "title": "Tallystick",
@@ -71,6 +73,8 @@ def openapi_document(routes: Iterable[Route] = ROUTES) -> Document:
             },
         },
     }
+    # As it will be read: without tuples.
+    return cast("Document", msgspec.json.decode(msgspec.json.encode(document)))
 
 
 class _Schemas:
@@ -162,7 +166,7 @@ def _answer(route: Route, schemas: _Schemas, status: int, kind: type | None) -> 
             content["example"] = msgspec.json.decode(msgspec.json.encode(ANSWERS[kind]))
         answer["content"] = {"application/json": content}
     elif status == 200:  # noqa: PLR2004 - HTTP
-        answer["content"] = {route.media: {"schema": {"type": "string"}}}
+        answer["content"] = {media: {"schema": {"type": "string"}} for media in route.media}
     if route.links and kind is not None:
         answer["links"] = {
             name: {"operationId": operation, "parameters": {parameter: expression}}

@@ -86,7 +86,6 @@ def problem_uri(entry: ProblemType) -> str:
 
 def problem_answer(error: BaseException, path: str, trace: Trace) -> Answer:
     """The answer to a request that raised `error`; what is not ours is told as `internal`."""
-    error = _ours(error)
     entry = problem_of(error) if isinstance(error, TallystickError) else PROBLEMS["internal"]
     problem = _explained(
         error,
@@ -103,7 +102,7 @@ def problem_answer(error: BaseException, path: str, trace: Trace) -> Answer:
     return Answer(entry.status, msgspec.json.encode(problem), _headers(error), PROBLEM_JSON)
 
 
-def _ours(error: BaseException) -> BaseException:
+def as_ours(error: BaseException) -> BaseException:
     """Litestar's own refusals (routing, the Host header) as ours."""
     if not isinstance(error, HTTPException):
         return error

@@ -48,7 +48,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """`handler(call)`, or `handler(call, given)` with a query (GET) or a JSON body (POST).
 
     `answers` says which body comes with which status; None is one without JSON. `refusals` are
-    codes besides those that follow from the declaration. With `foreign`, the body holds data of
+    codes besides those that follow from the declaration; `media` are those of a body that is no
+    struct. With `foreign`, the body holds data of
     third parties. `links` are OpenAPI's: name to (operation, parameter, expression).
     """
 
@@ -64,7 +65,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     waits: bool
     conditional: Literal["If-Match", "If-None-Match"] | None
     foreign: bool
-    media: str
+    media: tuple[str, ...]
     example: object
     links: Mapping[str, tuple[str, str, str]]
 
@@ -90,7 +91,7 @@ def route(  # noqa: PLR0913 - each is a part of the declaration
     waits: bool = False,
     conditional: Literal["If-Match", "If-None-Match"] | None = None,
     foreign: bool = False,
-    media: str = "application/json",
+    media: tuple[str, ...] = ("application/json",),
     example: object = None,
     links: Mapping[str, tuple[str, str, str]] | None = None,
 ) -> Callable[[Handler], Route]:

@@ -92,7 +92,7 @@ async def ready(call: Call) -> Answer:
     return json_answer(Ready(status="ok", checks=shown))
 
 
-@route("GET", "/metrics", scopes=OPEN, answers={200: None}, media=MEDIA.decode())
+@route("GET", "/metrics", scopes=OPEN, answers={200: None}, media=(MEDIA.decode(),))
 async def metrics(call: Call) -> Answer:
     """Figures in Prometheus's text format."""
     figures = call.front.metrics

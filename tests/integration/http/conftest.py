@@ -14,3 +14,10 @@ from tests.integration.http.api import Api, running_api
 async def api(database: str, tmp_path: Path) -> AsyncIterator[Api]:
     async with running_api(database, tmp_path) as running:
         yield running
+
+
+@pytest.fixture
+async def second_api(api: Api, database: str, tmp_path: Path) -> AsyncIterator[Api]:
+    """Another process's API on the same database, as far as anyone outside can tell."""
+    async with running_api(database, tmp_path / "second") as running:
+        yield running

@@ -1,0 +1,178 @@
+"""`Idempotency-Key`: one effect, one answer, whoever sends it how often."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from adapters.idempotency_keys import delete_expired_keys
+from adapters.pool import fetch
+from service.identifiers import new_id
+from tests.integration.http.api import CREDITS, PRICE, Api
+
+BODY = {"type": "double", "input": {"n": 1}}
+KEYS = 20
+SENDS = 10
+
+
+async def test_the_same_request_again_gets_the_same_answer_and_has_one_effect(api: Api) -> None:
+    first = await api.post("/v1/tasks", BODY, idempotency_key='"a key"')
+    again = await api.post("/v1/tasks", BODY, idempotency_key='"a key"')
+
+    assert (again.status_code, again.content) == (first.status_code, first.content)
+    assert again.headers["location"] == first.headers["location"]
+    assert again.headers["idempotent-replayed"] == "true"
+    assert "idempotent-replayed" not in first.headers
+    assert await api.balance() == (CREDITS - PRICE, PRICE, 0)
+
+
+async def test_the_answer_stays_when_the_task_has_moved_on(api: Api) -> None:
+    first = await api.post("/v1/tasks", BODY, idempotency_key="k")
+    await api.post(f"{first.headers['location']}/cancel")
+
+    again = await api.post("/v1/tasks", BODY, idempotency_key="k")
+
+    assert again.content == first.content
+
+
+async def test_a_quoted_and_a_bare_key_are_the_same(api: Api) -> None:
+    first = await api.post("/v1/tasks", BODY, idempotency_key="k-1")
+    again = await api.post("/v1/tasks", BODY, idempotency_key='"k-1"')
+
+    assert again.content == first.content
+
+
+async def test_a_key_with_another_body_is_refused(api: Api) -> None:
+    await api.post("/v1/tasks", BODY, idempotency_key="k")
+
+    answer = await api.post("/v1/tasks", BODY | {"project": "x"}, idempotency_key="k")
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+    assert await api.balance() == (CREDITS - PRICE, PRICE, 0)
+
+
+async def test_a_key_is_the_senders_own_and_the_routes_own(api: Api) -> None:
+    mine = (await api.post("/v1/tasks", BODY, idempotency_key="k")).json()
+    others = (await api.post("/v1/tasks", BODY, "other", idempotency_key="k")).json()
+    assert mine["id"] != others["id"]
+    second = await api.submit()
+
+    for task_id in (mine["id"], second["id"]):
+        answer = await api.post(f"/v1/tasks/{task_id}/cancel", idempotency_key="k")
+        assert (answer.status_code, answer.json()["id"]) == (200, task_id)
+
+
+async def test_two_keys_of_one_account_share_their_idempotency_keys(api: Api) -> None:
+    """So that a key can be rotated between a request and its repetition."""
+    first = await api.post("/v1/tasks", BODY, idempotency_key="k")
+
+    again = await api.post("/v1/tasks", BODY, await api.key_of(api.account), idempotency_key="k")
+
+    assert again.content == first.content
+
+
+@pytest.mark.parametrize("key", ["", '""', '"open', "a b", "é", "x" * 256, '"' + "x" * 256 + '"'])
+async def test_a_key_that_is_none_is_refused(api: Api, key: str) -> None:
+    headers = {
+        "authorization": f"Bearer {api.secrets['user']}",
+        "idempotency-key": key.encode("latin-1"),
+    }
+
+    answer = await api.client.post("/v1/tasks", json=BODY, headers=headers)  # type: ignore[arg-type]
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
+    assert answer.json()["errors"][0]["header"] == "Idempotency-Key"
+
+
+async def test_the_longest_key_is_taken(api: Api) -> None:
+    answer = await api.post("/v1/tasks", BODY, idempotency_key="x" * 255)
+
+    assert answer.status_code == 202
+
+
+async def test_refusals_are_not_kept(api: Api) -> None:
+    bad = await api.post("/v1/tasks", {"type": "double"}, idempotency_key="k")
+    unpaid = await api.post(
+        f"/v1/accounts/{api.account_id}/grants", {"amount": 0}, "admin", idempotency_key="k"
+    )
+    for n in range(10):
+        await api.submit(n)
+    limited = await api.post("/v1/tasks", BODY, idempotency_key="k")
+    assert (bad.status_code, unpaid.status_code, limited.status_code) == (400, 400, 429)
+    [task, *_] = (await api.get("/v1/tasks")).json()["items"]
+    await api.post(f"/v1/tasks/{task['id']}/cancel")
+
+    answer = await api.post("/v1/tasks", BODY, idempotency_key="k")
+
+    assert answer.status_code == 202
+    assert "idempotent-replayed" not in answer.headers
+
+
+async def test_a_replay_needs_neither_credits_nor_room(api: Api) -> None:
+    first = await api.post("/v1/tasks", BODY, idempotency_key="k")
+    for n in range(9):
+        await api.submit(n)
+
+    again = await api.post("/v1/tasks", BODY, idempotency_key="k")
+
+    assert again.content == first.content
+
+
+async def test_a_replay_of_a_conditional_command_is_not_refused_as_stale(api: Api) -> None:
+    task = await api.submit()
+    path = f"/v1/tasks/{task['id']}/cancel"
+
+    first = await api.post(path, idempotency_key="k", if_match='"v1"')
+    again = await api.post(path, idempotency_key="k", if_match='"v1"')
+
+    assert (first.status_code, again.content) == (200, first.content)
+
+
+async def test_parallel_sends_have_one_effect_and_every_answer_is_that_one_or_in_flight(
+    api: Api,
+) -> None:
+    account = new_id()
+    await api.open_account(account, plan="unlimited")
+    user = await api.key_of(account)
+
+    async def send(key: int) -> tuple[int, str]:
+        answer = await api.post(
+            "/v1/tasks", {"type": "double", "input": {"n": key}}, user, idempotency_key=f"k{key}"
+        )
+        if answer.status_code == 409:
+            assert answer.json()["code"] == "idempotency_key_in_flight"
+            assert answer.headers["retry-after"] == "1"
+        return answer.status_code, answer.json().get("id", "")
+
+    answers = await asyncio.gather(*(send(n % KEYS) for n in range(KEYS * SENDS)))
+
+    assert {status for status, _ in answers} <= {202, 409}
+    ids = {task_id for status, task_id in answers if status == 202}
+    assert len(ids) == KEYS
+    assert (await api.balance(account))[1] == KEYS * PRICE
+
+
+async def test_two_processes_give_the_same_answer(api: Api, second_api: Api) -> None:
+    for n in range(5):
+        body = {"type": "double", "input": {"n": n}}
+        headers = {"authorization": f"Bearer {api.secrets['user']}", "idempotency-key": f"p{n}"}
+        first, second = await asyncio.gather(
+            api.client.post("/v1/tasks", json=body, headers=headers),
+            second_api.client.post("/v1/tasks", json=body, headers=headers),
+        )
+        assert first.status_code == second.status_code == 202
+        assert first.content == second.content
+    assert await api.balance() == (CREDITS - 5 * PRICE, 5 * PRICE, 0)
+
+
+async def test_keys_are_forgotten_after_their_days_and_not_before(api: Api) -> None:
+    first = await api.post("/v1/tasks", BODY, idempotency_key="k")
+    days = api.service.settings.idempotency_days
+    assert await delete_expired_keys(api.service.pool, days=days, limit=10) == 0
+    age = "UPDATE idempotency_keys SET created_at = created_at - make_interval(days => %(days)s)"
+    await fetch(api.service.pool, age + " RETURNING key", {"days": days})
+
+    assert await delete_expired_keys(api.service.pool, days=days, limit=10) == 1
+    again = await api.post("/v1/tasks", BODY, idempotency_key="k")
+    assert again.json()["id"] != first.json()["id"]

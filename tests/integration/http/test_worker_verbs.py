@@ -1,0 +1,205 @@
+"""Remote workers' verbs over HTTP: claims, leases, fencing, and results that are cleaned."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tests.integration.http.api import CREDITS, JSON, PRICE, Api
+
+
+async def _claimed(api: Api) -> tuple[str, int]:
+    await api.submit(4)
+    [claimed] = await api.claim()
+    return claimed["id"], claimed["token"]
+
+
+async def test_a_claim_brings_the_input_a_token_and_a_lease(api: Api) -> None:
+    task = await api.submit(4, priority="low")
+    urgent = await api.submit(5, priority="critical")
+
+    [first] = await api.claim(limit=1)
+    [second] = await api.claim(limit=100, types=["double"])
+
+    assert (first["id"], second["id"]) == (urgent["id"], task["id"])
+    assert second["input"] == {"n": 4}
+    assert (second["token"], second["run"], second["attempt"]) == (1, 1, 1)
+    lease_until = msgspec.convert(second["lease_until"], type=type(api.service.clock.now()))
+    left = (lease_until - api.service.clock.now()).total_seconds()
+    assert 0 < left <= api.service.leases.lease_seconds
+    assert await api.claim(types=["double"]) == []
+
+
+async def test_only_the_types_asked_for_are_claimed(api: Api) -> None:
+    await api.submit()
+
+    assert await api.claim(types=["triple"]) == []
+    assert len(await api.claim()) == 1
+
+
+async def test_pending_tasks_are_listed_until_they_are_claimed(api: Api) -> None:
+    tasks = [(await api.submit(n))["id"] for n in range(3)]
+
+    page = await api.get("/v1/worker/tasks?limit=2", "worker")
+    rest = await api.get(page.links["next"]["url"], "worker")
+    assert [t["id"] for t in page.json()["items"] + rest.json()["items"]] == tasks[::-1]
+    await api.claim(limit=3)
+    assert (await api.get("/v1/worker/tasks", "worker")).json()["items"] == []
+
+
+async def test_progress_is_seen_by_pollers_without_a_new_version(api: Api) -> None:
+    task_id, token = await _claimed(api)
+    progress = {"percent": 42, "message": "uploading\u0000", "completed": 21, "total": 50}
+
+    answer = await api.work(task_id, "progress", token, progress=progress)
+
+    assert answer.json()["state"] == "held"
+    task = (await api.get(f"/v1/tasks/{task_id}")).json()
+    assert task["version"] == 2
+    assert task["progress"] == {
+        "percent": 42, "stage": None, "message": "uploading", "completed": 21, "total": 50,
+    }  # fmt: skip
+
+
+async def test_a_stage_is_a_fact_with_its_types_percent(api: Api) -> None:
+    task_id, token = await _claimed(api)
+
+    answer = await api.work(task_id, "stage", token, stage="half")
+
+    assert answer.json()["version"] == 3
+    assert (answer.json()["progress"]["stage"], answer.json()["progress"]["percent"]) == (
+        "half",
+        50,
+    )
+    unknown = await api.work(task_id, "stage", token, stage="third")
+    assert (unknown.status_code, unknown.json()["errors"][0]["pointer"]) == (400, "/stage")
+    own = await api.work(task_id, "stage", token, stage="third", percent=75)
+    assert own.json()["progress"]["percent"] == 75
+
+
+async def test_completing_charges_and_doing_it_again_changes_nothing(api: Api) -> None:
+    task_id, token = await _claimed(api)
+
+    first = await api.work(task_id, "complete", token, result={"n": 8})
+    again = await api.work(task_id, "complete", token, result={"n": 9})
+
+    assert first.status_code == again.status_code == 200
+    assert first.json()["result"] == again.json()["result"] == {"n": 8}
+    assert first.json()["credits"] == {"held": 0, "charged": PRICE, "released": 0}
+    assert await api.balance() == (CREDITS - PRICE, 0, PRICE)
+
+
+async def test_what_a_provider_sent_is_cleaned_and_never_fails_the_write(api: Api) -> None:
+    task_id, token = await _claimed(api)
+    result = (
+        rb'{"n":8,"junk":"x\u0000\ud800","huge":99999999999999999999,"inf":1e999,"bad":"' + b"\xff"
+    )
+    body = b'{"token":%d,"result":%s"}}' % (token, result)
+
+    answer = await api.client.post(
+        f"/v1/worker/tasks/{task_id}/complete",
+        content=body,
+        headers=JSON | {"authorization": f"Bearer {api.secrets['worker']}"},
+    )
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["result"] == {"n": 8}
+
+
+async def test_a_result_that_is_not_the_types_is_refused_and_the_task_goes_on(api: Api) -> None:
+    task_id, token = await _claimed(api)
+
+    for result, pointer in (
+        ({"n": "8"}, "/result/n"),
+        ({}, "/result"),
+        ([], "/result"),
+        ("8", "/result"),
+    ):
+        answer = await api.work(task_id, "complete", token, result=result)
+        assert answer.status_code == 400, result
+        assert answer.json()["errors"][0]["pointer"] == pointer, result
+    assert (await api.work(task_id, "heartbeat", token)).json()["state"] == "held"
+
+
+async def test_failing_gives_the_credits_back(api: Api) -> None:
+    task_id, token = await _claimed(api)
+    failure = {"type": "model_error", "message": "m" * 5_000, "detail": "d\u0000" * 9_000}
+
+    answer = await api.work(task_id, "fail", token, failure=failure)
+
+    assert answer.json()["status"] == "failed"
+    assert answer.json()["credits"] == {"held": 0, "charged": 0, "released": PRICE}
+    assert len(answer.json()["failure"]["message"]) == 2_000
+    assert len(answer.json()["failure"]["detail"]) == 8_000
+    assert await api.balance() == (CREDITS, 0, 0)
+
+
+async def test_a_task_handed_back_is_claimed_again_with_a_new_token(api: Api) -> None:
+    task_id, token = await _claimed(api)
+
+    answer = await api.work(task_id, "release", token, reason="shutting down")
+
+    assert (answer.json()["status"], answer.json()["credits"]["held"]) == ("queued", PRICE)
+    [again] = await api.claim()
+    assert (again["id"], again["token"]) == (task_id, token + 1)
+
+
+async def test_a_stale_token_is_refused_by_every_verb(api: Api) -> None:
+    task_id, token = await _claimed(api)
+    await api.work(task_id, "release", token)
+    await api.claim()
+
+    for verb, more in (
+        ("heartbeat", {}),
+        ("progress", {"progress": {"percent": 1}}),
+        ("stage", {"stage": "half"}),
+        ("complete", {"result": {"n": 1}}),
+        ("fail", {"failure": {"type": "network"}}),
+        ("release", {}),
+    ):
+        answer = await api.work(task_id, verb, token, **more)
+        assert (verb, answer.status_code, answer.json().get("code")) == (verb, 409, "lease_lost")
+    assert (await api.get(f"/v1/tasks/{task_id}")).json()["status"] == "running"
+    assert await api.balance() == (CREDITS - PRICE, PRICE, 0)
+
+
+async def test_bad_reports_are_refused(api: Api) -> None:
+    task_id, token = await _claimed(api)
+
+    for verb, body, pointer in (
+        ("heartbeat", {}, ""),
+        ("heartbeat", {"token": 0}, "/token"),
+        ("heartbeat", {"token": str(token)}, "/token"),
+        ("progress", {"token": token}, ""),
+        ("progress", {"token": token, "progress": {"percent": 100}}, "/progress/percent"),
+        ("progress", {"token": token, "progress": {"total": -1}}, "/progress/total"),
+        ("stage", {"token": token, "stage": ""}, "/stage"),
+        ("stage", {"token": token, "stage": "half", "percent": 101}, "/percent"),
+        ("fail", {"token": token, "failure": {"type": "sad"}}, "/failure/type"),
+        ("complete", {"token": token}, ""),
+        ("release", {"token": token, "reason": "x" * 2_001}, "/reason"),
+        ("release", {"token": token, "worker": "acct_1"}, "/worker"),
+    ):
+        answer = await api.post(f"/v1/worker/tasks/{task_id}/{verb}", body, "worker")
+        assert answer.status_code == 400, (verb, body)
+        assert answer.json()["errors"][0]["pointer"] == pointer, (verb, body)
+
+
+async def test_bad_claims_are_refused(api: Api) -> None:
+    for body, pointer in (
+        ({}, ""),
+        ({"worker": ""}, "/worker"),
+        ({"worker": "key_1"}, "/worker"),
+        ({"worker": "w", "limit": 0}, "/limit"),
+        ({"worker": "w", "limit": 101}, "/limit"),
+        ({"worker": "w", "types": ["x" * 201]}, "/types/0"),
+        ({"worker": "w", "type": "double"}, ""),
+    ):
+        answer = await api.post("/v1/worker/claim", body, "worker")
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, pointer), body
+
+
+async def test_a_task_that_is_not_there_is_not_found_by_workers(api: Api) -> None:
+    for task_id in ("task_" + "0" * 32, "task_1", "acct_" + "0" * 32):
+        for verb, more in (("heartbeat", {}), ("complete", {"result": {"n": 1}})):
+            answer = await api.work(task_id, verb, 1, **more)
+            assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
