@@ -233,8 +233,9 @@ class _Line:
         return True
 
     async def _keep_answer(self) -> None:
-        """Nobody hears the answer, but the test may ask for it."""
+        """Nobody hears the answer, but the test may ask for it; the server's end stays open."""
         self._proxy.late_answer, self._proxy.late_success = await self._answer()
+        await self._server_reader.read()
 
 
 async def _message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:

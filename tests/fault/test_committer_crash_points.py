@@ -44,6 +44,8 @@ def _points(path: str, steps: tuple[str, ...]) -> list[Any]:
         for action in ACTIONS
     ]
     faults += [Fault(step, "before", "half") for step in steps]
+    # The server never hears that its client has gone, and keeps the log's lock if it has it.
+    faults += [Fault(step, "before", "orphan") for step in steps]
     return [pytest.param(path, (fault,), id=f"{path}-{fault}") for fault in faults]
 
 
