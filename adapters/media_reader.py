@@ -90,7 +90,7 @@ class MediaReader:
         if answer.failure_type is not None:
             cause = MediaProcessError(answer.detail)
             raise TaskFailure(answer.failure_type, answer.message) from cause
-        return msgspec.json.decode(answer.result, type=result_type)
+        return _decode(answer.result, result_type)
 
     def _place(self) -> asyncio.Semaphore:
         loop = asyncio.get_running_loop()
@@ -108,7 +108,7 @@ async def _answer(call: MediaCall) -> MediaAnswer:
     finally:
         await _end(process)
     _refuse_exit(process.returncode or 0, errors)
-    return msgspec.json.decode(answer, type=MediaAnswer)
+    return _decode(answer, MediaAnswer)
 
 
 async def _start() -> Process:
@@ -157,6 +157,14 @@ async def _end(process: Process) -> None:
     if process.returncode is None:
         process.kill()
     await asyncio.shield(process.communicate())
+
+
+def _decode(content: bytes | msgspec.Raw, content_type: type[Result]) -> Result:
+    """What a process wrote, which may have been the file's idea. Raises `TaskFailure`."""
+    try:
+        return msgspec.json.decode(content, type=content_type)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise TaskFailure("internal", "The file could not be read.", retryable=True) from error
 
 
 def _refuse_exit(returncode: int, errors: bytes) -> None:

@@ -58,7 +58,7 @@ class MediaLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     seconds: float = 180.0
     cpu_seconds: int = 120
-    memory_bytes: int = 3 * 1024**3
+    memory_bytes: int = 2 * 1024**3
     file_bytes: int = 256 * 1024**2
 
 

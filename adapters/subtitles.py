@@ -60,8 +60,8 @@ class SubtitleTrack(msgspec.Struct, frozen=True, kw_only=True):
     cues: Annotated[int, Meta(ge=0, le=CUES_MAX)] = 0
     truncated: bool = False
     sample: Annotated[str, Meta(max_length=SAMPLE_LENGTH_MAX)] = ""
-    srt: str | None = None
-    text: str | None = None
+    srt: Annotated[str, Meta(pattern=r"^[0-9]+\.srt$")] | None = None
+    text: Annotated[str, Meta(pattern=r"^[0-9]+\.txt$")] | None = None
 
 
 def extract_subtitles(path: Path, folder: Path) -> tuple[SubtitleTrack, ...]:
