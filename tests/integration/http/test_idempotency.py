@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from adapters.decision import Committed, Decision
 from adapters.idempotency_keys import delete_expired_keys
 from adapters.pool import fetch
 from service.identifiers import new_id
@@ -151,6 +152,30 @@ async def test_parallel_sends_have_one_effect_and_every_answer_is_that_one_or_in
     ids = {task_id for status, task_id in answers if status == 202}
     assert len(ids) == KEYS
     assert (await api.balance(account))[1] == KEYS * PRICE
+
+
+async def test_while_the_first_request_is_under_way_the_second_is_told_to_come_back(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute, reached, go_on = api.service.committer.execute, asyncio.Event(), asyncio.Event()
+
+    async def held_up(decision: Decision) -> Committed:
+        reached.set()
+        await go_on.wait()
+        return await execute(decision)
+
+    monkeypatch.setattr(api.service.committer, "execute", held_up)
+    first = asyncio.create_task(api.post("/v1/tasks", BODY, idempotency_key="k"))
+    await reached.wait()
+
+    second = await api.post("/v1/tasks", BODY, idempotency_key="k")
+
+    go_on.set()
+    assert (second.status_code, second.json()["code"]) == (409, "idempotency_key_in_flight")
+    assert second.headers["retry-after"] == "1"
+    assert (await first).status_code == 202
+    third = await api.post("/v1/tasks", BODY, idempotency_key="k")
+    assert third.content == (await first).content
 
 
 async def test_two_processes_give_the_same_answer(api: Api, second_api: Api) -> None:

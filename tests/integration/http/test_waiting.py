@@ -8,6 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
+from adapters.wakeup import Watch
+from service.http.waiters import Waiters
+from service.identifiers import parse_id
 from tests.integration.http.api import Api
 
 BODY = {"type": "double", "input": {"n": 1}}
@@ -133,6 +136,22 @@ async def test_a_lost_wake_up_costs_a_poll_and_nothing_else(
 
     async with asyncio.timeout(20):
         assert (await waiting).json()["status"] == "completed"
+
+
+async def test_an_end_just_before_the_wait_is_not_missed(api: Api) -> None:
+    """Nothing is heard of any more, and the next look by itself would be in a minute."""
+    task = await api.submit()
+    await api.post(f"/v1/tasks/{task['id']}/cancel")
+    watch = Watch(None)
+    waiters = Waiters(api.service.pool, watch, poll_seconds=60)
+    looking = asyncio.create_task(waiters.run())
+    forever = asyncio.get_running_loop().create_future
+
+    async with asyncio.timeout(10):
+        await waiters.wait(parse_id("task", task["id"]), 30, forever)  # type: ignore[arg-type]
+
+    assert waiters.count == 0
+    looking.cancel()
 
 
 async def _someone_waits(api: Api, count: int) -> None:
