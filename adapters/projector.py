@@ -15,6 +15,7 @@ from typing import Self
 import msgspec
 import psycopg
 import structlog
+from psycopg.pq import TransactionStatus
 
 from adapters.mapper import EventMapper
 from adapters.read_model import BATCH_EVENTS_MAX, Connection, ReadModel
@@ -23,6 +24,7 @@ from adapters.wakeup import Wakeup
 from domain.errors import AdapterError, ShuttingDown, Unavailable
 
 CONNECT_SECONDS_MAX = 5
+UNLOCK_SECONDS_MAX = 1.0
 LOST = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
 """Errors after which the connection is given up; `TimeoutError` is an `OSError`."""
 _log = structlog.get_logger(__name__)
@@ -219,11 +221,16 @@ class Projector:
             self._moved.notify_all()
 
     async def _disconnect(self) -> None:
-        """The session's end gives up the lead."""
+        """Give up the lead: at once if the session answers, else with its end."""
         connection, self._connection = self._connection, None
         self.leading = False
-        if connection is not None:
-            await connection.close()
+        if connection is None:
+            return
+        if connection.info.transaction_status is TransactionStatus.IDLE:
+            with contextlib.suppress(*LOST):
+                async with asyncio.timeout(UNLOCK_SECONDS_MAX):
+                    await connection.execute("SELECT pg_advisory_unlock_all()")
+        await connection.close()
 
 
 def lead_lock(consumer: str) -> str:

@@ -116,10 +116,10 @@ def projector(
 async def drain(
     dsn: str, tables: Iterable[ReadTable] = BEHIND, batch_events_max: int = 2_000
 ) -> None:
-    """Take everything that is in the log."""
+    """Take everything that is in the log, as soon as a killed leader's session has ended."""
     for table in tables:
         async with projector(dsn, table, batch_events_max=batch_events_max) as one:
-            while await one.run_once():
+            while await one.run_once() or not one.leading:
                 pass
 
 
