@@ -148,7 +148,7 @@ async def test_an_end_just_before_the_wait_is_not_missed(api: Api) -> None:
     forever = asyncio.get_running_loop().create_future
 
     async with asyncio.timeout(10):
-        await waiters.wait(parse_id("task", task["id"]), 30, forever)  # type: ignore[arg-type]
+        await waiters.wait(parse_id("task", task["id"]), 30, forever)
 
     assert waiters.count == 0
     looking.cancel()
