@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 class DatabaseClock:
     """`now()` is the database's time (UTC), whatever happens to this machine's wall clock.
 
-    Until the first reading it follows the wall clock. `follow` takes a reading: the database's time and the
-    monotonic seconds around the question; a long answer is a poor reading and is not taken over a better one.
+    Until the first reading it follows the wall clock. `follow` takes a reading: the database's time
+    and the monotonic seconds around the question; a long answer is a poor reading and is not taken
+    over a better one.
     """
 
     POOR_SECONDS = 0.05
