@@ -14,6 +14,7 @@ from typing import cast
 from adapters.clock import DatabaseClock
 from bench import database
 from bench.system import System, line, measure, recorder, run
+from service.logs import configure_logs
 
 RESULTS = Path(__file__).parent / "results"
 REPEATS = 3
@@ -53,6 +54,7 @@ def _system(name: str) -> System:
 
 
 def _part(system: System, words: list[str]) -> None:
+    configure_logs(readable=False)  # as in production; the lines go to a file
     match words:
         case ["drain", jobs]:
             sys.stdout.write(f"{run(system.drain(int(jobs)))}\n")

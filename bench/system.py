@@ -129,13 +129,18 @@ def _command(system: System, *words: str) -> list[str]:
 
 
 def _in_process(system: System, *words: str) -> float:
-    done = subprocess.run(
-        _command(system, *words),
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-    )
+    log = database.folder() / f"{system.name}.log"
+    with log.open("w") as file:
+        done = subprocess.run(
+            _command(system, *words),
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+        )
+    if done.returncode != 0:
+        raise RuntimeError(f"{system.name}: {log.read_text()[-2_000:]}")
     return float(done.stdout.strip().splitlines()[-1])
 
 
