@@ -6,13 +6,12 @@ changes nothing that cleaning once did not.
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
-INTEGER_MAX = 2**63 - 1
+NUMBER_MAX = 2**63 - 1
 """Largest magnitude kept: what a `bigint`, and every reader of 64-bit integers, can hold."""
 DEPTH_MAX = 32
 ITEMS_MAX = 10_000
@@ -32,13 +31,12 @@ def clean_text(value: str, length_max: int = TEXT_LENGTH_MAX) -> str:
 
 
 def clean_number(value: int | float | None) -> int | float | None:  # noqa: PYI041 - told apart
-    """`value`, or None where no store or reader holds it: non-finite, or an integer past 63 bits.
+    """`value`, or None where it is not finite or past 63 bits, whole or not.
 
-    None rather than a string or a nearby number: the type stays the same and nothing is made up.
+    jsonb hands a large float back as an integer that no 64-bit reader holds. None rather than a
+    string or a nearby number: the type stays the same and nothing is made up.
     """
-    if isinstance(value, int):
-        return value if -INTEGER_MAX <= value <= INTEGER_MAX else None
-    return value if value is not None and math.isfinite(value) else None
+    return value if value is not None and -NUMBER_MAX <= value <= NUMBER_MAX else None
 
 
 def clean_json(

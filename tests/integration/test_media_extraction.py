@@ -213,7 +213,7 @@ async def test_a_private_address_is_refused_where_development_is_not(
 
 async def test_the_largest_result_still_fits(context: RecordingContext, uploads: Path) -> None:
     """As many streams as are listed, with the longest samples in the widest characters."""
-    lines = [Line(second, second + 1, "\U0001f430" * 500) for second in range(4)]
+    lines = [Line(second, second + 1, f"{second}" + "\U0001f430" * 500) for second in range(4)]
     tracks = [Track("subrip", lines, "deu", "\U0001f430" * 300)] * 70
     mux_subtitles(uploads / "clip.mkv", *tracks)
     output = await extract(context, upload="clip.mkv", store_video=False)

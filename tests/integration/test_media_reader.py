@@ -15,7 +15,7 @@ import pytest
 from adapters import media_reader
 from adapters.media_probe import probe_media
 from adapters.media_reader import MediaProcessError, MediaReader
-from adapters.media_request import MediaLimits
+from adapters.media_request import MediaAnswer, MediaCall, MediaLimits
 from tallystick.handler import TaskFailure
 from tests.integration.media_clips import CLIP, LINES, TEXT, Track, mux_subtitles
 
@@ -186,20 +186,31 @@ async def test_secrets_of_this_process_are_not_passed_on(
     assert "kept" in str((await failure_of(MediaReader())).__cause__)
 
 
-async def test_only_so_many_processes_run_at_a_time(
-    stand_in: Callable[[str], None], tmp_path: Path
-) -> None:
-    """Each process claims a file that is there only while it runs; a second one would fail."""
-    claim = tmp_path / "claim"
-    stand_in(
-        "import os, sys\n"
-        f"os.close(os.open({str(claim)!r}, os.O_CREAT | os.O_EXCL))\n"
-        f"os.unlink({str(claim)!r})\n"
-        "sys.exit('alone')\n"
-    )
-    reader = MediaReader(processes_max=1)
-    failures = await asyncio.gather(*(failure_of(reader) for _ in range(4)))
-    assert all("alone" in str(failure.__cause__) for failure in failures)
+async def test_only_so_many_processes_run_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    running: list[MediaCall] = []
+    most = 0
+
+    async def answer(call: MediaCall) -> MediaAnswer:
+        nonlocal most
+        running.append(call)
+        most = max(most, len(running))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        running.remove(call)
+        return MediaAnswer(failure_type="internal")
+
+    monkeypatch.setattr(media_reader, "_answer", answer)
+    reader = MediaReader(processes_max=2)
+    await asyncio.gather(*(failure_of(reader) for _ in range(6)))
+    assert most == 2
+
+
+async def test_no_more_is_kept_of_an_output_than_its_limit() -> None:
+    pipe = asyncio.StreamReader()
+    pipe.feed_data(b"x" * 500_000)
+    pipe.feed_eof()
+    assert await media_reader._read(pipe, 1_000) == b"x" * 1_000
+    assert pipe.at_eof()
 
 
 def test_a_reader_outlives_an_event_loop() -> None:

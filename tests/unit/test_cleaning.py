@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.cleaning import INTEGER_MAX, Json, clean_json, clean_number, clean_text
+from domain.cleaning import NUMBER_MAX, Json, clean_json, clean_number, clean_text
 
 Foreign: TypeAlias = object
 
@@ -63,11 +63,11 @@ def test_clean_json_is_utf8_that_jsonb_accepts(document: Foreign) -> None:
 
 
 @given(documents)
-def test_clean_json_keeps_integers_within_64_bits(document: Foreign) -> None:
+def test_clean_json_keeps_numbers_within_64_bits(document: Foreign) -> None:
     cleaned = clean_json(document)
     for value in [cleaned, *values_inside(cleaned)]:
-        if isinstance(value, int):
-            assert abs(value) <= INTEGER_MAX
+        if isinstance(value, int | float):
+            assert abs(value) <= NUMBER_MAX
 
 
 @given(documents, st.integers(0, 5), st.integers(0, 12), st.integers(0, 20))
@@ -123,11 +123,15 @@ def test_clean_text_removes_what_cannot_be_stored(dirty: str, clean: str) -> Non
         (math.nan, None),
         (math.inf, None),
         (-math.inf, None),
-        (INTEGER_MAX, INTEGER_MAX),
-        (-INTEGER_MAX, -INTEGER_MAX),
-        (INTEGER_MAX + 1, None),
-        (-INTEGER_MAX - 1, None),
+        (NUMBER_MAX, NUMBER_MAX),
+        (-NUMBER_MAX, -NUMBER_MAX),
+        (NUMBER_MAX + 1, None),
+        (-NUMBER_MAX - 1, None),
         pytest.param(10**5000, None, id="5001 digits"),
+        (9.2e18, 9.2e18),
+        (2.0**63, None),
+        (-1e308, None),
+        (5e-324, 5e-324),
         (None, None),
     ],
 )
