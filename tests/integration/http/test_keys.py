@@ -7,16 +7,20 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import structlog
 
+from adapters.api_keys import ApiKeys
 from adapters.pool import fetch
 from service.http.keys import OVERLAP_SECONDS_MAX
 from service.identifiers import new_id, parse_id, public_id
 from service.logs import configure_logs
 from tests.integration.http.api import Api, running_api
+
+BRIEFLY = timedelta(seconds=1)
 
 
 async def _made(api: Api, **more: object) -> dict[str, str]:
@@ -47,8 +51,9 @@ async def test_a_key_works_and_only_its_prefix_and_digest_are_kept(api: Api) -> 
 
 
 async def test_a_near_miss_is_refused(api: Api) -> None:
-    secret = (await _made(api))["secret"]
-    assert (await api.get("/v1/account")).status_code == 200
+    made = await _made(api)
+    secret = made["secret"]
+    assert (await api.get("/v1/account", made["id"])).status_code == 200, "it is in memory now"
     flipped = secret[:-1] + ("0" if secret[-1] != "0" else "1")
 
     for value in (
@@ -79,6 +84,32 @@ async def test_a_revoked_key_is_refused_at_once_and_for_good(api: Api) -> None:
     assert (await api.get("/v1/account", made["id"])).status_code == 401
     rotated = await api.post(f"/v1/keys/{made['id']}/rotate", as_="admin")
     assert rotated.status_code == 404
+
+
+async def test_a_key_that_ends_here_is_forgotten_here_at_once(api: Api) -> None:
+    """By a keeper that would remember for a minute, and hears of nothing."""
+    keys = ApiKeys(api.service.pool, cache_seconds=60)
+    revoked, rotated = [await keys.create("admin", name=name) for name in ("a", "b")]
+    for new in (revoked, rotated):
+        assert await keys.check(new.secret) == new.key == keys.recall(new.secret)
+
+    await keys.revoke(revoked.key.id)
+    assert keys.recall(revoked.secret) is await keys.check(revoked.secret) is None
+    assert await keys.check(rotated.secret)
+    await keys.rotate(rotated.key.id)
+    assert keys.recall(rotated.secret) is await keys.check(rotated.secret) is None
+
+
+async def test_memory_does_not_outlive_the_key(api: Api) -> None:
+    keys = ApiKeys(api.service.pool, cache_seconds=60)
+    new = await keys.create("admin", name="brief", expires_at=api.service.clock.now() + BRIEFLY)
+    assert await keys.check(new.secret)
+
+    async with asyncio.timeout(10):
+        while keys.recall(new.secret):
+            await fetch(api.service.pool, "SELECT pg_sleep(0.05)", {})
+
+    assert await keys.check(new.secret) is None
 
 
 async def test_another_process_hears_of_a_revocation(
