@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 
-from domain.cleaning import INTEGER_MAX
+from domain.cleaning import NUMBER_MAX
 from service.http.refusals import MalformedRequest
 
 # Possessive, and matching a string without an end too: so no body takes more than linear time.
@@ -102,5 +102,5 @@ def _is_storable(number: re.Match[bytes]) -> bool:
     if len(number[0]) > _DIGITS_MAX:
         return False
     if number[1] is None and number[2] is None:
-        return -INTEGER_MAX <= int(number[0]) <= INTEGER_MAX
+        return -NUMBER_MAX <= int(number[0]) <= NUMBER_MAX
     return math.isfinite(float(number[0]))
