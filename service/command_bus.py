@@ -257,7 +257,13 @@ class CommandBus:
         return [state for state in committed.states.values() if type(state) is Task]
 
     async def proceed(
-        self, task_id: UUID, account_id: UUID, command: RunCommand, *, worker: str
+        self,
+        task_id: UUID,
+        account_id: UUID,
+        command: RunCommand,
+        *,
+        worker: str,
+        once: Once | None = None,
     ) -> Committed:
         """Any verb of the worker that holds the task; one that ends it settles its hold with it."""
 
@@ -265,35 +271,64 @@ class CommandBus:
             return metering.proceed(states[task_id], states[account_id], command, meta)
 
         origin = Origin(actor=worker, correlation_id=task_id)
-        return await self._execute(decide, origin, streams=_both(task_id, account_id))
+        return await self._execute(decide, origin, streams=_both(task_id, account_id), once=once)
 
     async def reach_stage(
-        self, task_id: UUID, account_id: UUID, *, token: int, stage: str, percent: int, worker: str
+        self,
+        task_id: UUID,
+        account_id: UUID,
+        *,
+        token: int,
+        stage: str,
+        percent: int,
+        worker: str,
+        once: Once | None = None,
     ) -> Committed:
         """Record that the attempt came to a stage."""
         command = task.ReachStage(token=token, stage=stage, percent=percent)
-        return await self.proceed(task_id, account_id, command, worker=worker)
+        return await self.proceed(task_id, account_id, command, worker=worker, once=once)
 
     async def complete(
-        self, task_id: UUID, account_id: UUID, *, token: int, result: Raw, worker: str
+        self,
+        task_id: UUID,
+        account_id: UUID,
+        *,
+        token: int,
+        result: Raw,
+        worker: str,
+        once: Once | None = None,
     ) -> Committed:
         """Record the result and capture the hold, in one commit."""
         command = task.CompleteTask(token=token, result=result)
-        return await self.proceed(task_id, account_id, command, worker=worker)
+        return await self.proceed(task_id, account_id, command, worker=worker, once=once)
 
     async def fail(
-        self, task_id: UUID, account_id: UUID, *, token: int, failure: Failure, worker: str
+        self,
+        task_id: UUID,
+        account_id: UUID,
+        *,
+        token: int,
+        failure: Failure,
+        worker: str,
+        once: Once | None = None,
     ) -> Committed:
         """Record the failure and release the hold, in one commit."""
         command = task.FailTask(token=token, failure=failure)
-        return await self.proceed(task_id, account_id, command, worker=worker)
+        return await self.proceed(task_id, account_id, command, worker=worker, once=once)
 
     async def release(
-        self, task_id: UUID, account_id: UUID, *, token: int, reason: str, worker: str
+        self,
+        task_id: UUID,
+        account_id: UUID,
+        *,
+        token: int,
+        reason: str,
+        worker: str,
+        once: Once | None = None,
     ) -> Committed:
         """Hand a task back to the queue, unfinished."""
         command = task.ReleaseTask(token=token, reason=reason)
-        return await self.proceed(task_id, account_id, command, worker=worker)
+        return await self.proceed(task_id, account_id, command, worker=worker, once=once)
 
     # The service's own
 

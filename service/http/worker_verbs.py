@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta, Raw
 
-from adapters.decision import Committed
+from adapters.decision import Committed, States
 from adapters.queries import TaskFilter
 from adapters.queue import Heartbeat
 from domain.cleaning import clean_json, clean_text
@@ -24,9 +25,10 @@ from domain.event import (
 from domain.failure import FailureType, failure
 from domain.task import Task
 from service.attempt import RESULT_BYTES_MAX
+from service.command_bus import Once
 from service.http.answer import Answer, json_answer
 from service.http.body import invalid_body
-from service.http.call import Call
+from service.http.call import Call, Reply
 from service.http.pages import Page, Paging, page_answer, page_limit, position_of
 from service.http.route import WORKER, route
 from service.http.task_resource import AccountId, JsonObject, TaskId, TaskResource, task_resource
@@ -35,6 +37,7 @@ from tallystick.handler import Handler
 
 CLAIM_TASKS_MAX = 100
 MESSAGE_LENGTH_MAX = 500
+_encode = msgspec.json.Encoder().encode
 Token = Annotated[int, Meta(ge=1, le=2**31 - 1, description="Fencing token of the claim.")]
 Amount = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
@@ -231,6 +234,7 @@ async def report_progress(call: Call, given: ProgressReport) -> Answer:
     "POST",
     "/v1/worker/tasks/{id}/stage",
     scopes=WORKER,
+    idempotent=True,
     given=StageReport,
     answers={200: TaskResource},
     refusals=_REFUSALS,
@@ -239,14 +243,14 @@ async def report_progress(call: Call, given: ProgressReport) -> Answer:
 async def reach_stage(call: Call, given: StageReport) -> Answer:
     """Record that the attempt came to a stage: a fact in the log."""
 
-    async def command(task_id: UUID, account_id: UUID, worker: str) -> Committed:
+    async def command(target: Target, worker: str, once: Once | None) -> Committed:
         return await call.service.bus.reach_stage(
-            task_id,
-            account_id,
+            *target,
             token=given.token,
             stage=given.stage,
-            percent=await _stage_percent(call, task_id, given),
+            percent=await _stage_percent(call, target.task_id, given),
             worker=worker,
+            once=once,
         )
 
     return await _carry_out(call, given.worker, command)
@@ -256,6 +260,7 @@ async def reach_stage(call: Call, given: StageReport) -> Answer:
     "POST",
     "/v1/worker/tasks/{id}/complete",
     scopes=WORKER,
+    idempotent=True,
     given=Completion,
     answers={200: TaskResource},
     refusals=_REFUSALS,
@@ -265,13 +270,13 @@ async def reach_stage(call: Call, given: StageReport) -> Answer:
 async def complete_task(call: Call, given: Completion) -> Answer:
     """Record the result and charge the hold, in one atomic write; once more changes nothing."""
 
-    async def command(task_id: UUID, account_id: UUID, worker: str) -> Committed:
+    async def command(target: Target, worker: str, once: Once | None) -> Committed:
         return await call.service.bus.complete(
-            task_id,
-            account_id,
+            *target,
             token=given.token,
-            result=await _clean_result(call, task_id, given.result),
+            result=await _clean_result(call, target.task_id, given.result),
             worker=worker,
+            once=once,
         )
 
     return await _carry_out(call, given.worker, command)
@@ -281,6 +286,7 @@ async def complete_task(call: Call, given: Completion) -> Answer:
     "POST",
     "/v1/worker/tasks/{id}/fail",
     scopes=WORKER,
+    idempotent=True,
     given=FailureReport,
     answers={200: TaskResource},
     refusals=_REFUSALS,
@@ -298,9 +304,9 @@ async def fail_task(call: Call, given: FailureReport) -> Answer:
         retryable=said.retryable,
     )
 
-    async def command(task_id: UUID, account_id: UUID, worker: str) -> Committed:
+    async def command(target: Target, worker: str, once: Once | None) -> Committed:
         return await call.service.bus.fail(
-            task_id, account_id, token=given.token, failure=reason, worker=worker
+            *target, token=given.token, failure=reason, worker=worker, once=once
         )
 
     return await _carry_out(call, given.worker, command)
@@ -310,6 +316,7 @@ async def fail_task(call: Call, given: FailureReport) -> Answer:
     "POST",
     "/v1/worker/tasks/{id}/release",
     scopes=WORKER,
+    idempotent=True,
     given=HandBack,
     answers={200: TaskResource},
     refusals=_REFUSALS,
@@ -318,9 +325,9 @@ async def fail_task(call: Call, given: FailureReport) -> Answer:
 async def release_task(call: Call, given: HandBack) -> Answer:
     """Hand a task back unfinished; one that was asked to stop is cancelled by it."""
 
-    async def command(task_id: UUID, account_id: UUID, worker: str) -> Committed:
+    async def command(target: Target, worker: str, once: Once | None) -> Committed:
         return await call.service.bus.release(
-            task_id, account_id, token=given.token, reason=given.reason, worker=worker
+            *target, token=given.token, reason=given.reason, worker=worker, once=once
         )
 
     return await _carry_out(call, given.worker, command)
@@ -367,15 +374,27 @@ async def _renew(call: Call, token: int, progress: WorkProgress) -> Answer:
     return json_answer(LeaseAnswer(state=state, lease_until=lease_until))
 
 
-Command = Callable[[UUID, UUID, str], Awaitable[Committed]]
+class Target(NamedTuple):
+    """The task of the path, and whose it is."""
+
+    task_id: UUID
+    account_id: UUID
+
+
+Command = Callable[[Target, str, Once | None], Awaitable[Committed]]
 
 
 async def _carry_out(call: Call, worker: str | None, command: Command) -> Answer:
     """Run the worker's command on the task of the path and show what became of the task."""
     task_id = call.id("task")
-    account_id = await call.front.owners.account_of(task_id)
-    committed = await command(task_id, account_id, worker or call.origin.actor)
-    return json_answer(task_resource(committed.states[task_id], operator=True))
+    target = Target(task_id, await call.front.owners.account_of(task_id))
+    actor = worker or call.origin.actor
+    reply = await call.once(lambda once: command(target, actor, once), partial(_done, task_id))
+    return reply.answer()
+
+
+def _done(task_id: UUID, states: States) -> Reply:
+    return Reply(200, _encode(task_resource(states[task_id], operator=True)))
 
 
 async def _task_type(call: Call, task_id: UUID) -> Handler | None:

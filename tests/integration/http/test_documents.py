@@ -35,11 +35,16 @@ def test_every_operation_says_what_it_is_who_may_and_how_it_fails() -> None:
                 assert "example" in operation["requestBody"]["content"]["application/json"]
 
 
-def test_every_post_that_creates_or_moves_money_for_users_and_admins_takes_a_key() -> None:
-    """Workers' verbs are fenced by their token instead, and a revocation is final."""
+def test_every_post_that_creates_or_moves_money_takes_an_idempotency_key() -> None:
+    """A claim has its lease, and the others change nothing the second time."""
     without = {r.path for r in ROUTES if r.method == "POST" and not r.idempotent}
 
-    assert all(path.startswith("/v1/worker/") for path in without - {"/v1/keys/{id}/revoke"})
+    assert without == {
+        "/v1/worker/claim",
+        "/v1/worker/tasks/{id}/heartbeat",
+        "/v1/worker/tasks/{id}/progress",
+        "/v1/keys/{id}/revoke",
+    }
 
 
 async def test_the_viewer_loads_from_here_alone(api: Api) -> None:

@@ -88,6 +88,20 @@ async def test_completing_charges_and_doing_it_again_changes_nothing(api: Api) -
     assert await api.balance() == (CREDITS - PRICE, 0, PRICE)
 
 
+async def test_ending_a_task_with_a_key_happens_once(api: Api) -> None:
+    task_id, token = await _claimed(api)
+    path, body = f"/v1/worker/tasks/{task_id}/complete", {"token": token, "result": {"n": 8}}
+
+    first = await api.post(path, body, "worker", idempotency_key="k")
+    again = await api.post(path, body, "worker", idempotency_key="k")
+    changed = await api.post(path, body | {"result": {"n": 9}}, "worker", idempotency_key="k")
+
+    assert (again.status_code, again.content) == (200, first.content)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert (changed.status_code, changed.json()["code"]) == (422, "idempotency_key_reused")
+    assert await api.balance() == (CREDITS - PRICE, 0, PRICE)
+
+
 async def test_what_a_provider_sent_is_cleaned_and_never_fails_the_write(api: Api) -> None:
     task_id, token = await _claimed(api)
     result = (
