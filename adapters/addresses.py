@@ -7,8 +7,10 @@ and `Host`. What is decided here is which addresses and ports count as public.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from ipaddress import ip_network
 from urllib.parse import urlsplit
 
@@ -86,7 +88,11 @@ class AddressGuard:
             max_url_length=URL_LENGTH_MAX,
         )
         self._resolver = resolver
-        self._tls = httpx.create_ssl_context()
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Made once, when first needed: reading the trusted certificates takes 20 ms."""
+        return httpx.create_ssl_context()
 
     def check_url(self, url: str) -> None:
         """Refuse what can be refused without the network. Raises `UnsafeUrl`."""

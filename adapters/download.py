@@ -92,8 +92,8 @@ class Downloads:
         timeout = httpx.Timeout(self._timeouts.read_seconds, connect=self._timeouts.connect_seconds)
         # A body that inflates on its way in could not be bounded by what the wire carries.
         headers = {"accept-encoding": "identity", "user-agent": "tallystick"}
+        self._guard.check_url(url)
         async with self._guard.client(timeout=timeout, headers=headers) as client:
-            self._guard.check_url(url)
             response = await self._follow(client, client.build_request("GET", url))
             try:
                 _refuse_answer(response)

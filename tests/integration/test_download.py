@@ -17,6 +17,7 @@ import trustme
 
 from adapters.addresses import AddressGuard
 from adapters.download import Downloads, DownloadTimeouts
+from adapters.uploads import Uploads
 from tallystick.handler import FetchedFile, TaskFailure
 from tests.integration.hostile_addresses import ResolverAnswer
 from tests.integration.media_server import CLIP, MediaServer, serve_media
@@ -172,6 +173,18 @@ async def test_a_file_over_the_limit_is_refused(
     failure = await failure_of(fetch, server.url(path), target, limit)
     assert failure.type == "param_error"
     assert f"{limit:,}" in failure.message
+
+
+async def test_the_limit_of_the_service_is_below_any_that_is_asked_for(
+    server: MediaServer, fetch: Downloads, target: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 21)
+    guard = AddressGuard(allow_loopback=True)
+    small = Downloads(guard, uploads=Uploads(tmp_path), size_bytes_max=19)
+    assert (await failure_of(small, server.url("/chunked"), target)).type == "param_error"
+    with pytest.raises(TaskFailure):
+        await small.upload("file", target, size_bytes_max=LIMIT)
+    await fetch(server.url("/chunked"), target, size_bytes_max=LIMIT)
 
 
 async def test_an_undeclared_endless_body_is_cut_off(
