@@ -6,6 +6,8 @@ import re
 
 from service.http import (
     accounts,
+    attempts,
+    claims,
     documents,
     history,
     keys,
@@ -13,14 +15,13 @@ from service.http import (
     task_types,
     tasks,
     vital_signs,
-    worker_verbs,
 )
 from service.http.route import Route
 
 GROUPS: dict[str, tuple[Route, ...]] = {
     "Tasks": (*tasks.ROUTES, *history.ROUTES, *task_types.ROUTES),
     "Accounts": accounts.ROUTES,
-    "Workers": worker_verbs.ROUTES,
+    "Workers": (*claims.ROUTES, *attempts.ROUTES),
     "Administration": (*keys.ROUTES, *statistics.ROUTES),
     "Operation": (*vital_signs.ROUTES, *documents.ROUTES),
 }

@@ -1,114 +1,35 @@
-"""Remote workers' verbs: claim tasks, keep their leases, and end them; a token fences each."""
+"""Remote workers tell what becomes of an attempt: its stages and its one end."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta, Raw
 
 from adapters.decision import Committed, States
-from adapters.queries import TaskFilter
-from adapters.queue import Heartbeat
-from domain.cleaning import clean_json, clean_text
-from domain.errors import InvalidInput, LeaseLost
+from domain.cleaning import clean_json
+from domain.errors import InvalidInput
 from domain.event import (
-    NAME_LENGTH_MAX,
     TEXT_LENGTH_MAX,
     Name,
     Percent,
 )
 from domain.failure import FailureType, failure
-from domain.task import Task
 from service.attempt import RESULT_BYTES_MAX
 from service.command_bus import Once
-from service.http.answer import Answer, json_answer
+from service.http.answer import Answer
 from service.http.body import invalid_body
 from service.http.call import Call, Reply
-from service.http.pages import Page, Paging, page_answer, page_limit, position_of
 from service.http.route import WORKER, route
-from service.http.task_resource import AccountId, JsonObject, TaskId, TaskResource, task_resource
-from service.identifiers import public_id
+from service.http.task_resource import JsonObject, TaskResource, task_resource
+from service.http.worker_requests import Token, WorkerName, known_type
 from tallystick.handler import Handler
 
-CLAIM_TASKS_MAX = 100
-MESSAGE_LENGTH_MAX = 500
 _encode = msgspec.json.Encoder().encode
-Token = Annotated[int, Meta(ge=1, le=2**31 - 1, description="Fencing token of the claim.")]
-Amount = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-
-
-WorkerName = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=NAME_LENGTH_MAX,
-        pattern="^(?!acct_|key_)[!-~]+$",
-        description="Printable ASCII, and not like an account's or a key's id.",
-    ),
-]
-
-
-class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`worker` names who works, in events and to operators; no `types` means all."""
-
-    worker: WorkerName
-    types: Annotated[list[Name], Meta(max_length=200)] = []
-    limit: Annotated[int, Meta(ge=1, le=CLAIM_TASKS_MAX)] = 1
-
-
-class ClaimedTask(msgspec.Struct, frozen=True, kw_only=True):
-    """Work under a lease: send a heartbeat before `lease_until`, and `token` with every verb."""
-
-    id: TaskId
-    type: str
-    account_id: AccountId
-    input: JsonObject
-    token: int
-    run: int
-    attempt: int
-    lease_until: datetime
-    attempt_seconds_max: int | None
-
-
-class Claimed(msgspec.Struct, frozen=True, kw_only=True):
-    """Empty when nothing waits."""
-
-    items: list[ClaimedTask]
-
-
-class WorkProgress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Fine progress; 100 is left to the completion."""
-
-    percent: Annotated[int, Meta(ge=0, le=99)] | None = None
-    message: Annotated[str, Meta(max_length=TEXT_LENGTH_MAX)] | None = None
-    completed: Amount | None = None
-    total: Amount | None = None
-
-
-class SignOfLife(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Renews the lease, and brings the newest progress along."""
-
-    token: Token
-    progress: WorkProgress | None = None
-
-
-class ProgressReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The newest progress; renews the lease as well."""
-
-    token: Token
-    progress: WorkProgress
-
-
-class LeaseAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """`cancelling`: stop, and confirm with release; a lost lease is a problem (`lease_lost`)."""
-
-    state: Literal["held", "cancelling"]
-    lease_until: datetime
 
 
 class StageReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -152,82 +73,7 @@ class HandBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     worker: WorkerName | None = None
 
 
-class PendingQuery(Paging, frozen=True, kw_only=True):
-    """No `type` means all."""
-
-    type: tuple[Name, ...] = ()
-
-
 _REFUSALS = ("not_found", "lease_lost", "illegal_transition")
-
-
-@route(
-    "GET",
-    "/v1/worker/tasks",
-    scopes=WORKER,
-    given=PendingQuery,
-    answers={200: Page[TaskResource]},
-    refusals=("invalid_cursor",),
-)
-async def list_pending_tasks(call: Call, query: PendingQuery) -> Answer:
-    """Queued tasks of all accounts, newest first, without their input."""
-    limit = page_limit(call, query)
-    position = position_of(call, query)
-    wanted = TaskFilter(statuses=("queued",), types=query.type)
-    before = UUID(bytes=position) if position else None
-    views = await call.service.queries.tasks(wanted, before=before, limit=limit)
-    last = views[-1].task.id if len(views) == limit else None
-    items = [task_resource(v.task, operator=True, view=v, documents=False) for v in views]
-    return page_answer(call, query, items, last.bytes if last else None)
-
-
-@route(
-    "POST",
-    "/v1/worker/claim",
-    scopes=WORKER,
-    given=Claim,
-    answers={200: Claimed},
-    example={"worker": "gpu-3", "types": ["media_extraction"], "limit": 10},
-)
-async def claim_tasks(call: Call, given: Claim) -> Answer:
-    """Start up to `limit` tasks, the most urgent and oldest first, each under a lease."""
-    service = call.service
-    lease_until = service.clock.now() + timedelta(seconds=service.leases.lease_seconds)
-    types = given.types or service.types.names
-    tasks = await service.bus.claim(given.worker, types, given.limit)
-    for task in tasks:
-        call.front.owners.remember(task.id, task.account_id)
-    return json_answer(Claimed(items=[_claimed(call, task, lease_until) for task in tasks]))
-
-
-@route(
-    "POST",
-    "/v1/worker/tasks/{id}/heartbeat",
-    scopes=WORKER,
-    given=SignOfLife,
-    answers={200: LeaseAnswer},
-    refusals=("not_found", "lease_lost"),
-    foreign=True,
-    example={"token": 1},
-)
-async def beat(call: Call, given: SignOfLife) -> Answer:
-    """Renew the lease of a task, and learn whether to go on."""
-    return await _renew(call, given.token, given.progress or WorkProgress())
-
-
-@route(
-    "POST",
-    "/v1/worker/tasks/{id}/progress",
-    scopes=WORKER,
-    given=ProgressReport,
-    answers={200: LeaseAnswer},
-    refusals=("not_found", "lease_lost"),
-    foreign=True,
-    example={"token": 1, "progress": {"percent": 42, "message": "uploading"}},
-)
-async def report_progress(call: Call, given: ProgressReport) -> Answer:
-    """Tell fine progress: light, not a fact, seen by who polls; renews the lease as well."""
-    return await _renew(call, given.token, given.progress)
 
 
 @route(
@@ -333,47 +179,6 @@ async def release_task(call: Call, given: HandBack) -> Answer:
     return await _carry_out(call, given.worker, command)
 
 
-def _claimed(call: Call, task: Task, lease_until: datetime) -> ClaimedTask:
-    handler = _handler(call, task.type)
-    return ClaimedTask(
-        id=public_id("task", task.id),
-        type=task.type,
-        account_id=public_id("acct", task.account_id),
-        input=task.input,
-        token=task.token,
-        run=task.run,
-        attempt=task.attempt,
-        lease_until=lease_until,
-        attempt_seconds_max=handler.attempt_seconds_max if handler else None,
-    )
-
-
-def _handler(call: Call, type_: str) -> Handler | None:
-    """The type, if this process knows it: other processes may have others."""
-    types = call.service.types
-    return types.named(type_) if type_ in types.names else None
-
-
-async def _renew(call: Call, token: int, progress: WorkProgress) -> Answer:
-    task_id = call.id("task")
-    await call.front.owners.account_of(task_id)
-    leases = call.service.leases
-    lease_until = call.service.clock.now() + timedelta(seconds=leases.lease_seconds)
-    message = progress.message
-    beat_ = Heartbeat(
-        task_id=task_id,
-        token=token,
-        percent=progress.percent,
-        message=None if message is None else clean_text(message, MESSAGE_LENGTH_MAX),
-        completed=progress.completed,
-        total=progress.total,
-    )
-    state = (await leases.renew([beat_]))[task_id]
-    if state == "lost":
-        raise LeaseLost(task_id)
-    return json_answer(LeaseAnswer(state=state, lease_until=lease_until))
-
-
 class Target(NamedTuple):
     """The task of the path, and whose it is."""
 
@@ -399,7 +204,7 @@ def _done(task_id: UUID, states: States) -> Reply:
 
 async def _task_type(call: Call, task_id: UUID) -> Handler | None:
     view = await call.service.queries.task(task_id)
-    return _handler(call, view.task.type) if view else None
+    return known_type(call, view.task.type) if view else None
 
 
 async def _stage_percent(call: Call, task_id: UUID, given: StageReport) -> int:
@@ -434,13 +239,4 @@ async def _clean_result(call: Call, task_id: UUID, result: Raw) -> Raw:
     return Raw(data)
 
 
-ROUTES = (
-    list_pending_tasks,
-    claim_tasks,
-    beat,
-    report_progress,
-    reach_stage,
-    complete_task,
-    fail_task,
-    release_task,
-)
+ROUTES = (reach_stage, complete_task, fail_task, release_task)
