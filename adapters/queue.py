@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 from uuid import UUID
 
@@ -30,7 +30,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     total: int | None = None
 
 
-def find_claimable(types: Sequence[str], limit: int) -> Find:
+def find_claimable(types: Mapping[str, int | None], limit: int) -> Find:
     """Up to `limit` queued tasks of these types, most urgent and oldest first.
 
     Runs under the log's lock: nobody else claims, starts or cancels meanwhile, so rows need no lock
@@ -38,7 +38,12 @@ def find_claimable(types: Sequence[str], limit: int) -> Find:
     """
 
     async def find(cursor: Cursor, taken: Sequence[Stream]) -> Sequence[Stream]:
-        parameters = (Texts(types), Uuids([stream.id for stream in taken]), limit)
+        parameters = {
+            "types": Texts(types),
+            "running_max": Bigints(types.values()),
+            "taken": Uuids([stream.id for stream in taken]),
+            "limit": limit,
+        }
         await cursor.execute(statement("select_claimable"), parameters, prepare=True)
         return [Stream(TASKS, row[0]) for row in await cursor.fetchall()]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from domain import ledger as ledgers
 from domain import task as tasks
 from domain.errors import NotFound
@@ -19,7 +21,8 @@ def submit(
     task: Task | None, ledger: CreditLedger | None, command: SubmitTask, plan: Plan, meta: Metadata
 ) -> tuple[Event, ...]:
     """A new task with the hold on its credits. Refusals are the task's first, then the ledger's."""
-    submitted = tasks.decide(task, command, meta)
+    raised = max(0, command.priority - plan.priority_raise)
+    submitted = tasks.decide(task, replace(command, priority=raised), meta)
     hold = HoldCredits(
         hold_id=command.hold_id, task_id=command.task_id, amount=command.credits, plan=plan
     )

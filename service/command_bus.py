@@ -236,10 +236,14 @@ class CommandBus:
     # Workers' verbs
 
     async def claim(self, worker: str, types: Sequence[str], limit: int) -> list[Task]:
-        """Start at most `limit` queued tasks, each under a new lease and fencing token."""
+        """Start at most `limit` queued tasks, each under a new lease and fencing token.
+
+        A type that has as many running as it may, over all workers, gives none.
+        """
         command = task.StartTask(worker=worker)
         found: list[Stream] = []
-        find = find_claimable(types, limit)
+        running_max = {name: self._types.running_tasks_max(name) for name in types}
+        find = find_claimable(running_max, limit)
 
         async def remember(cursor: Cursor, taken: Sequence[Stream]) -> Sequence[Stream]:
             found[:] = await find(cursor, taken)

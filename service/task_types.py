@@ -45,6 +45,11 @@ class TaskTypes:
         except KeyError:
             raise UnknownTaskType(name) from None
 
+    def running_tasks_max(self, name: str) -> int | None:
+        """Most tasks of a type that may run at one time over all workers; None is no limit."""
+        handler = self._handlers.get(name)
+        return None if handler is None else handler.running_tasks_max
+
     def read_input(self, name: str, data: Raw) -> msgspec.Struct:
         """Input of a task, checked against its type's schema.
 

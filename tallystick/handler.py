@@ -148,6 +148,7 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     stages: Mapping[str, int]
     attempt_seconds_max: int
     description: str
+    running_tasks_max: int | None = None
 
     @property
     def threaded(self) -> bool:
@@ -160,6 +161,7 @@ def handler(
     price_credits: int,
     stages: Mapping[str, int] | None = None,
     attempt_seconds_max: int = 300,
+    running_tasks_max: int | None = None,
 ) -> Callable[[Callable[[Input, Context], Awaitable[Output] | Output]], Handler]:
     """Declare a task type; the function's annotations give its schemas (`msgspec.Struct`s).
 
@@ -184,6 +186,7 @@ def handler(
             stages=dict(stages or {}),
             attempt_seconds_max=attempt_seconds_max,
             description=inspect.getdoc(function) or "",
+            running_tasks_max=running_tasks_max,
         )
 
     return declare
