@@ -136,6 +136,7 @@ class Decided:
             Bigints(_column(tasks, "token")),
             Timestamps(_column(tasks, "created_at")),
             Timestamps(_column(tasks, "ended_at")),
+            Timestamps(_column(tasks, "deadline_at")),
             Smallints(_column(tasks, "percent")),
             Jsons([_encode(replace(task, input=_EMPTY, result=None)) for task in tasks]),
             Jsons([bytes(task.input) if task.id in created else None for task in tasks]),

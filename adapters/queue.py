@@ -11,7 +11,7 @@ import psycopg
 
 from adapters.arrays import Bigints, Smallints, Texts, Uuids
 from adapters.decision import Cursor, Find
-from adapters.log import Pool
+from adapters.pool import Pool, fetch
 from adapters.sql import statement
 from domain.aggregate import LEDGERS, TASKS, Stream
 from domain.errors import Unavailable
@@ -50,20 +50,34 @@ def find_claimable(types: Mapping[str, int | None], limit: int) -> Find:
     return find
 
 
+def find_overdue(limit: int) -> Find:
+    """At most `limit` tasks past their deadline by the database's clock, with their ledgers."""
+    return _find_with_ledgers("select_overdue", limit)
+
+
 def find_lapsed(limit: int) -> Find:
-    """Up to `limit` tasks whose lease has lapsed by the database's clock, with their ledgers.
+    """At most `limit` tasks whose lease has lapsed by the database's clock, with their ledgers.
 
     The rows are locked: a heartbeat either came first, and the task is not found, or comes too
     late.
     """
+    return _find_with_ledgers("select_lapsed", limit)
 
+
+def _find_with_ledgers(name: str, limit: int) -> Find:
     async def find(cursor: Cursor, _: Sequence[Stream]) -> Sequence[Stream]:
-        await cursor.execute(statement("select_lapsed"), (limit,), prepare=True)
+        await cursor.execute(statement(name), (limit,), prepare=True)
         rows = await cursor.fetchall()
         ledgers = {row[1] for row in rows}
         return [Stream(TASKS, row[0]) for row in rows] + [Stream(LEDGERS, i) for i in ledgers]
 
     return find
+
+
+async def wake_delayed(pool: Pool, limit: int) -> int:
+    """Let at most `limit` tasks be claimed whose time has come; how many. Raises `Unavailable`."""
+    [(woken, _)] = await fetch(pool, statement("wake_delayed"), {"limit": limit})
+    return int(woken)
 
 
 class Leases:

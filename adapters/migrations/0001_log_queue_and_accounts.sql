@@ -43,6 +43,7 @@ CREATE TABLE tasks (
     token bigint NOT NULL,
     created_at timestamptz NOT NULL,
     ended_at timestamptz,
+    deadline_at timestamptz NOT NULL,
     data json NOT NULL,
     input json,
     result json,
@@ -58,6 +59,8 @@ WHERE status IN ('queued', 'backoff') AND delayed_until IS NULL;
 CREATE INDEX tasks_delayed_idx ON tasks (delayed_until)
 WHERE status IN ('queued', 'backoff') AND delayed_until IS NOT NULL;
 CREATE INDEX tasks_lease_idx ON tasks (lease_until) WHERE status IN ('running', 'cancelling');
+CREATE INDEX tasks_deadline_idx ON tasks (deadline_at)
+WHERE status IN ('queued', 'backoff', 'running', 'cancelling');
 CREATE INDEX tasks_account_idx ON tasks (account_id, id);
 
 -- Start-time fair queueing. A task's turn, given when it is queued, is the later of its account's last turn plus
@@ -123,7 +126,7 @@ CREATE FUNCTION append_batch(
     r_stream uuid[], r_version bigint[],
     t_id uuid[], t_version bigint[], t_account uuid[], t_type text[], t_status text[], t_priority smallint[],
     t_project text[], t_queued timestamptz[], t_not_before timestamptz[], t_worker text[], t_token bigint[],
-    t_created timestamptz[], t_ended timestamptz[], t_percent smallint[], t_data text[], t_input text[],
+    t_created timestamptz[], t_ended timestamptz[], t_deadline timestamptz[], t_percent smallint[], t_data text[], t_input text[],
     t_result text[], t_stride bigint[], t_lease_seconds float8[],
     a_id uuid[], a_version bigint[], a_plan text[], a_status text[], a_name text[], a_granted bigint[],
     a_available bigint[], a_held bigint[], a_captured bigint[], a_active bigint[], a_opened timestamptz[],
@@ -188,21 +191,21 @@ BEGIN
     IF cardinality(t_id) > 0 THEN
         INSERT INTO tasks AS t (
             id, version, account_id, type, status, priority, turn, delayed_until, project, queued_at, not_before, worker, token,
-            created_at, ended_at, percent, data, input, result, lease_until
+            created_at, ended_at, deadline_at, percent, data, input, result, lease_until
         )
         SELECT
             n.id, n.version, n.account_id, n.type, n.status, n.priority, coalesce(n.turn, 0),
             CASE WHEN n.not_before > clock_timestamp() THEN n.not_before END, n.project, n.queued_at, n.not_before,
-            n.worker, n.token, n.created_at, n.ended_at, n.percent, n.data::json, n.input::json, n.result::json,
+            n.worker, n.token, n.created_at, n.ended_at, n.deadline_at, n.percent, n.data::json, n.input::json, n.result::json,
             CASE WHEN n.status IN ('running', 'cancelling')
                 THEN clock_timestamp() + make_interval(secs => n.lease_seconds)
             END
         FROM unnest(
             t_id, t_version, t_account, t_type, t_status, t_priority, t_project, t_queued, t_not_before, t_worker,
-            t_token, t_created, t_ended, t_percent, t_data, t_input, t_result, t_lease_seconds, turns
+            t_token, t_created, t_ended, t_deadline, t_percent, t_data, t_input, t_result, t_lease_seconds, turns
         ) AS n (
             id, version, account_id, type, status, priority, project, queued_at, not_before, worker, token,
-            created_at, ended_at, percent, data, input, result, lease_seconds, turn
+            created_at, ended_at, deadline_at, percent, data, input, result, lease_seconds, turn
         )
         ORDER BY n.id
         ON CONFLICT (id) DO UPDATE SET
@@ -215,6 +218,7 @@ BEGIN
             worker = excluded.worker,
             token = excluded.token,
             ended_at = excluded.ended_at,
+            deadline_at = excluded.deadline_at,
             data = excluded.data,
             result = excluded.result,
             lease_until = CASE
