@@ -114,7 +114,7 @@ class Decided:
         return "queued" if any(task.status == "queued" for task in tasks) else ""
 
     def _stride(self, task: Task) -> int | None:
-        """How far the account's next turn moves for a task that is newly queued; None for others."""
+        """How far the account's next turn moves for a task newly queued; None for others."""
         if task.status != "queued" or task.attempt > 0:
             return None
         ledger = self.overlay.get(task.account_id)

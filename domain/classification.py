@@ -39,7 +39,8 @@ _BY_TEXT: tuple[tuple[FailureType, re.Pattern[str]], ...] = (
     (
         "rate_limited",
         re.compile(
-            r"rate.?limit|too many requests|quota exceeded|throttl|限流|请求过多|请求频繁|频率限制|配额",
+            r"rate.?limit|too many requests|quota exceeded|throttl"
+            r"|限流|请求过多|请求频繁|频率限制|配额",
             re.IGNORECASE,
         ),
     ),
@@ -48,14 +49,16 @@ _BY_TEXT: tuple[tuple[FailureType, re.Pattern[str]], ...] = (
         "network",
         re.compile(
             r"connection (refused|reset|aborted|closed)|unreachable|name resolution|dns|broken pipe"
-            r"|bad gateway|service unavailable|网络|连接(失败|中断|被拒绝|被重置)|无法连接",
+            r"|bad gateway|service unavailable"
+            r"|网络|连接(失败|中断|被拒绝|被重置)|无法连接",
             re.IGNORECASE,
         ),
     ),
     (
         "storage",
         re.compile(
-            r"no space left|disk (is )?full|bucket|upload failed|存储|磁盘(空间)?(不足|已满)|上传失败",
+            r"no space left|disk (is )?full|bucket|upload failed"
+            r"|存储|磁盘(空间)?(不足|已满)|上传失败",
             re.IGNORECASE,
         ),
     ),

@@ -12,7 +12,6 @@ from msgspec import Meta
 from domain.errors import InvalidInput
 from domain.event import COUNT_MAX
 
-
 STRIDE = 1_000_000
 """How far one task moves the next turn of an account of weight 1."""
 

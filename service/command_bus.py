@@ -293,7 +293,6 @@ class CommandBus:
         self,
         task_id: UUID,
         account_id: UUID,
-        type_: str,
         *,
         token: int,
         failure: Failure,
@@ -301,10 +300,17 @@ class CommandBus:
         retry_after_seconds: float | None = None,
     ) -> Committed:
         """Record the failure: another attempt comes later, or the hold is released with the end."""
-        command = self.failing(
-            type_, token=token, failure=failure, retry_after_seconds=retry_after_seconds
-        )
-        return await self.proceed(task_id, account_id, command, worker=worker)
+
+        def decide(states: States, meta: Metadata) -> Sequence[Event]:
+            current: Task | None = states[task_id]
+            type_ = "" if current is None else current.type
+            command = self.failing(
+                type_, token=token, failure=failure, retry_after_seconds=retry_after_seconds
+            )
+            return metering.proceed(current, states[account_id], command, meta)
+
+        origin = Origin(actor=worker, correlation_id=task_id)
+        return await self._execute(decide, origin, streams=_both(task_id, account_id))
 
     def failing(
         self, type_: str, *, token: int, failure: Failure, retry_after_seconds: float | None = None

@@ -272,7 +272,9 @@ class Worker:
         pause = RECORD_PAUSE_SECONDS
         while True:
             try:
-                await self._bus.proceed(task.id, task.account_id, command, worker=self.name)
+                committed = await self._bus.proceed(
+                    task.id, task.account_id, command, worker=self.name
+                )
             except DomainError as refusal:
                 _log.warning("end.refused", task_id=str(task.id), error=str(refusal))
                 return "refused"
@@ -289,7 +291,7 @@ class Worker:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, RECORD_PAUSE_SECONDS_MAX)
             else:
-                return _WORDS[type(command)]
+                return str(committed.states[task.id].status)
 
     async def _reach_stage(self, task: Task, stage: str, percent: int) -> None:
         try:
@@ -344,14 +346,6 @@ class Worker:
         for held in self._held.values():
             if held.renewed < oldest:
                 held.stop("lost")
-
-
-_WORDS = {
-    CompleteTask: "completed",
-    FailTask: "failed",
-    ConfirmCancel: "cancelled",
-    ReleaseTask: "handed back",
-}
 
 
 def _has_news(held: _Held) -> bool:

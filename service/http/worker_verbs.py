@@ -133,6 +133,7 @@ class ReportedFailure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     detail: str = ""
     stage: str | None = None
     retryable: bool | None = None
+    retry_after_seconds: Annotated[float, Meta(ge=0, le=86_400)] | None = None
 
 
 class FailureReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -288,7 +289,10 @@ async def complete_task(call: Call, given: Completion) -> Answer:
     example={"token": 1, "failure": {"type": "model_error", "message": "No frame was found."}},
 )
 async def fail_task(call: Call, given: FailureReport) -> Answer:
-    """Record the failure and give the hold back, in one atomic write; once more changes nothing."""
+    """Record the failure: another attempt follows, or the hold is given back with the end.
+
+    One atomic write; sent once more it changes nothing.
+    """
     said = given.failure
     reason = failure(
         said.type,
@@ -300,7 +304,12 @@ async def fail_task(call: Call, given: FailureReport) -> Answer:
 
     async def command(task_id: UUID, account_id: UUID, worker: str) -> Committed:
         return await call.service.bus.fail(
-            task_id, account_id, token=given.token, failure=reason, worker=worker
+            task_id,
+            account_id,
+            token=given.token,
+            failure=reason,
+            worker=worker,
+            retry_after_seconds=said.retry_after_seconds,
         )
 
     return await _carry_out(call, given.worker, command)

@@ -92,9 +92,7 @@ class Api:
     def account_id(self) -> str:
         return public_id("acct", self.account)
 
-    async def get(
-        self, path: str, as_: str | None = "user", **headers: str
-    ) -> httpx.Response:
+    async def get(self, path: str, as_: str | None = "user", **headers: str) -> httpx.Response:
         return await self.client.get(path, headers=self._headers(as_, headers))
 
     async def post(
