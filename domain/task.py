@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, get_args
 
@@ -13,6 +13,7 @@ from domain.errors import AlreadyExists, CaptureExceedsHold, InvalidInput, Lease
 from domain.event import Metadata
 from domain.failure import Failure, failure
 from domain.task_commands import (
+    NOT_BEFORE_DAYS_MAX,
     PRIORITIES,
     QUEUE_SECONDS_MAX,
     RUN_SECONDS_MAX,
@@ -48,6 +49,7 @@ from domain.task_events import (
 from domain.task_state import TASK, TERMINAL, Task, TaskStatus, evolve
 
 __all__ = [
+    "NOT_BEFORE_DAYS_MAX",
     "PRIORITIES",
     "QUEUE_SECONDS_MAX",
     "RUN_SECONDS_MAX",
@@ -83,7 +85,8 @@ _ENDS_OF = {
 def decide(task: Task | None, command: TaskCommand, meta: Metadata) -> tuple[TaskEvent, ...]:
     """Events that `command` leads to; none when it was carried out before.
 
-    A submission is refused in this order: `InvalidInput`, `AlreadyExists`. The other commands:
+    A submission is refused in this order: `InvalidInput` (priority, then `not_before`),
+    `AlreadyExists`. The other commands:
     `NotFound`, then quiet where done before, `LeaseLost` (stale token), `IllegalTransition` (no
     such edge), and last what is wrong with the command itself: `InvalidInput` (percent),
     `CaptureExceedsHold` (charge), `AlreadyExists` (a retry with the hold of the first run).
@@ -123,6 +126,7 @@ def _submitted(task: Task | None, command: SubmitTask, meta: Metadata) -> TaskSu
         raise InvalidInput(
             "Unknown priority.", ("/priority", "must be one of " + ", ".join(PRIORITIES))
         )
+    _guard_not_before(command.not_before, meta.at)
     if task is not None:
         raise AlreadyExists("There is a task of that id already.")
     return TaskSubmitted(
@@ -142,6 +146,12 @@ def _submitted(task: Task | None, command: SubmitTask, meta: Metadata) -> TaskSu
         project=command.project,
         not_before=command.not_before,
     )
+
+
+def _guard_not_before(not_before: datetime | None, at: datetime) -> None:
+    if not_before is not None and not_before - at > timedelta(days=NOT_BEFORE_DAYS_MAX):
+        sentence = f"must be at most {NOT_BEFORE_DAYS_MAX} days ahead"
+        raise InvalidInput("The start is too far ahead.", ("/not_before", sentence))
 
 
 def _started(task: Task, command: StartTask, meta: Metadata) -> TaskStarted:
@@ -225,23 +235,27 @@ def _completed(task: Task, command: CompleteTask, meta: Metadata) -> TaskComplet
 def _failed(task: Task, command: FailTask, meta: Metadata) -> TaskFailed | TaskAttemptFailed:
     _guard_lease(task, command.token)
     if command.failure.retryable and task.status == "running" and task.attempts_left:
-        return _attempt_failed(task, command, meta)
+        failures = task.failures + 1
+        pause = command.policy.pause_seconds(failures, command.chance, command.retry_after_seconds)
+        retry_at = meta.at + timedelta(seconds=pause)
+        if retry_at < task.deadline_at:
+            return _attempt_failed(task, command, meta, retry_at)
     TASK.target("fail", task.status)
     return _ended_by(command.failure, task, command.token, meta)
 
 
-def _attempt_failed(task: Task, command: FailTask, meta: Metadata) -> TaskAttemptFailed:
+def _attempt_failed(
+    task: Task, command: FailTask, meta: Metadata, retry_at: datetime
+) -> TaskAttemptFailed:
     TASK.target("fail_attempt", task.status, task)
-    failures = task.failures + 1
-    pause = command.policy.pause_seconds(failures, command.chance, command.retry_after_seconds)
     return TaskAttemptFailed(
         originator_id=task.id,
         originator_version=task.version + 1,
         meta=meta,
         token=command.token,
         failure=_in_stage(command.failure, task),
-        failures=failures,
-        retry_at=meta.at + timedelta(seconds=pause),
+        failures=task.failures + 1,
+        retry_at=retry_at,
     )
 
 
@@ -253,7 +267,8 @@ def _expired(task: Task, command: ExpireTask, meta: Metadata) -> TaskFailed | Ta
         if task.attempt
         else f"{task.queue_seconds_max} s to start"
     )
-    late = failure("timeout", detail=f"the run had {limit}", retryable=False)
+    last = f"; last failure: {task.failure.type}: {task.failure.detail}" if task.failure else ""
+    late = failure("timeout", detail=f"the run had {limit}{last}", retryable=False)
     return _ended_by(late, task, task.token, meta)
 
 

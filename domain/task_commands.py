@@ -19,6 +19,9 @@ QUEUE_SECONDS_MAX = 86_400
 RUN_SECONDS_MAX = 300
 """Longest time of a run from its first start, pauses included, unless its type says otherwise."""
 
+NOT_BEFORE_DAYS_MAX = 366
+"""How far ahead of its submission a task's first start may be put off."""
+
 
 class SubmitTask(msgspec.Struct, frozen=True, kw_only=True):
     """`credits` is what the hold takes; `priority` is of `PRIORITIES`; `input` is a JSON object."""
@@ -66,10 +69,11 @@ class CompleteTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FailTask(msgspec.Struct, frozen=True, kw_only=True):
-    """A failure that is retryable ends the run only when no attempt is left.
+    """A failure that is retryable ends the run only when no attempt is left, or no time for one.
 
-    Else the next attempt comes after the policy's pause; `chance` is random in [0, 1), and
-    `retry_after_seconds` is what the provider asked for.
+    Else the next attempt comes after the policy's pause; it ends the run now if that pause would
+    outlast its deadline. `chance` is random in [0, 1), and `retry_after_seconds` is what the
+    provider asked for.
     """
 
     token: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 from uuid import UUID
@@ -152,7 +152,7 @@ def _submitted(event: TaskSubmitted) -> Task:
         attempts_max=event.attempts_max,
         queue_seconds_max=event.queue_seconds_max,
         run_seconds_max=event.run_seconds_max,
-        deadline_at=due_at + timedelta(seconds=event.queue_seconds_max),
+        deadline_at=_after(due_at, event.queue_seconds_max),
         hold_id=event.hold_id,
         created_at=at,
         updated_at=at,
@@ -163,10 +163,18 @@ def _submitted(event: TaskSubmitted) -> Task:
     )
 
 
+def _after(at: datetime, seconds: int) -> datetime:
+    """`at` and so much more; the end of time where there is no such date."""
+    try:
+        return at + timedelta(seconds=seconds)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
+
+
 def _started(task: Task, event: TaskStarted) -> Task:
     deadline_at = task.deadline_at
     if event.attempt == 1:
-        deadline_at = event.meta.at + timedelta(seconds=task.run_seconds_max)
+        deadline_at = _after(event.meta.at, task.run_seconds_max)
     return replace(
         task,
         deadline_at=deadline_at,
@@ -261,6 +269,7 @@ def _failed(task: Task, event: TaskFailed) -> Task:
         ended_at=event.meta.at,
         status="failed",
         worker=None,
+        not_before=None,
         failure=event.failure,
         credits_held=0,
         credits_released=task.credits_released + event.released,
@@ -275,6 +284,7 @@ def _cancelled(task: Task, event: TaskCancelled) -> Task:
         ended_at=event.meta.at,
         status="cancelled",
         worker=None,
+        not_before=None,
         credits_held=0,
         credits_released=task.credits_released + event.released,
     )
@@ -292,7 +302,7 @@ def _retried(task: Task, event: TaskRetried) -> Task:
         stalls=0,
         failures=0,
         not_before=None,
-        deadline_at=event.meta.at + timedelta(seconds=task.queue_seconds_max),
+        deadline_at=_after(event.meta.at, task.queue_seconds_max),
         hold_id=event.hold_id,
         credits_held=event.credits,
         failure=None,

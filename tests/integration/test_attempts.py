@@ -35,7 +35,7 @@ async def flaky(ask: Ask, context: Context) -> Reply:
     return Reply(_tried[ask.name])
 
 
-@handler("limited", price_credits=PRICE, retry_seconds=0.01)
+@handler("limited", price_credits=PRICE, retry_seconds=0.01, run_seconds_max=3_600)
 async def limited(ask: Ask, context: Context) -> Reply:
     raise TaskFailure("rate_limited", "Come back later.", retry_after_seconds=600)
 
