@@ -26,6 +26,7 @@ from domain.aggregate import Aggregate
 from domain.balance import Balance
 from domain.event import Event
 from domain.ledger import CreditLedger
+from domain.plan import STRIDE, plan_named
 from domain.task import Task
 
 _EMPTY = Raw(b"{}")
@@ -112,6 +113,13 @@ class Decided:
             return None
         return "queued" if any(task.status == "queued" for task in tasks) else ""
 
+    def _stride(self, task: Task) -> int | None:
+        """How far the account's next turn moves for a task newly queued; None for others."""
+        if task.status != "queued" or task.attempt > 0:
+            return None
+        ledger = self.overlay.get(task.account_id)
+        return plan_named(ledger.balance.plan).stride if type(ledger) is CreditLedger else STRIDE
+
     def _task_columns(self, tasks: list[Task], lease_seconds: float) -> tuple[object, ...]:
         created = self.created
         return (
@@ -128,10 +136,12 @@ class Decided:
             Bigints(_column(tasks, "token")),
             Timestamps(_column(tasks, "created_at")),
             Timestamps(_column(tasks, "ended_at")),
+            Timestamps(_column(tasks, "deadline_at")),
             Smallints(_column(tasks, "percent")),
             Jsons([_encode(replace(task, input=_EMPTY, result=None)) for task in tasks]),
             Jsons([bytes(task.input) if task.id in created else None for task in tasks]),
             Jsons([bytes(task.result) if task.result is not None else None for task in tasks]),
+            Bigints([self._stride(task) for task in tasks]),
             Floats([lease_seconds] * len(tasks)),
         )
 

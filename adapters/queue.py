@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 from uuid import UUID
 
@@ -11,7 +11,7 @@ import psycopg
 
 from adapters.arrays import Bigints, Smallints, Texts, Uuids
 from adapters.decision import Cursor, Find
-from adapters.log import Pool
+from adapters.pool import Pool, fetch
 from adapters.sql import statement
 from domain.aggregate import LEDGERS, TASKS, Stream
 from domain.errors import Unavailable
@@ -30,7 +30,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     total: int | None = None
 
 
-def find_claimable(types: Sequence[str], limit: int) -> Find:
+def find_claimable(types: Mapping[str, int | None], limit: int) -> Find:
     """Up to `limit` queued tasks of these types, most urgent and oldest first.
 
     Runs under the log's lock: nobody else claims, starts or cancels meanwhile, so rows need no lock
@@ -38,27 +38,46 @@ def find_claimable(types: Sequence[str], limit: int) -> Find:
     """
 
     async def find(cursor: Cursor, taken: Sequence[Stream]) -> Sequence[Stream]:
-        parameters = (Texts(types), Uuids([stream.id for stream in taken]), limit)
+        parameters = {
+            "types": Texts(types),
+            "running_max": Bigints(types.values()),
+            "taken": Uuids([stream.id for stream in taken]),
+            "limit": limit,
+        }
         await cursor.execute(statement("select_claimable"), parameters, prepare=True)
         return [Stream(TASKS, row[0]) for row in await cursor.fetchall()]
 
     return find
 
 
+def find_overdue(limit: int) -> Find:
+    """At most `limit` tasks past their deadline by the database's clock, with their ledgers."""
+    return _find_with_ledgers("select_overdue", limit)
+
+
 def find_lapsed(limit: int) -> Find:
-    """Up to `limit` tasks whose lease has lapsed by the database's clock, with their ledgers.
+    """At most `limit` tasks whose lease has lapsed by the database's clock, with their ledgers.
 
     The rows are locked: a heartbeat either came first, and the task is not found, or comes too
     late.
     """
+    return _find_with_ledgers("select_lapsed", limit)
 
+
+def _find_with_ledgers(name: str, limit: int) -> Find:
     async def find(cursor: Cursor, _: Sequence[Stream]) -> Sequence[Stream]:
-        await cursor.execute(statement("select_lapsed"), (limit,), prepare=True)
+        await cursor.execute(statement(name), (limit,), prepare=True)
         rows = await cursor.fetchall()
         ledgers = {row[1] for row in rows}
         return [Stream(TASKS, row[0]) for row in rows] + [Stream(LEDGERS, i) for i in ledgers]
 
     return find
+
+
+async def wake_delayed(pool: Pool, limit: int) -> int:
+    """Let at most `limit` tasks be claimed whose time has come; how many. Raises `Unavailable`."""
+    [(woken, _)] = await fetch(pool, statement("wake_delayed"), {"limit": limit})
+    return int(woken)
 
 
 class Leases:

@@ -15,6 +15,7 @@ from domain.ledger_events import (
     LedgerSnapshot,
 )
 from domain.task_events import (
+    TaskAttemptFailed,
     TaskCancelled,
     TaskCancelRequested,
     TaskCompleted,
@@ -31,6 +32,7 @@ EVENTS: tuple[type[Event], ...] = (
     TaskSubmitted,
     TaskStarted,
     TaskStageReached,
+    TaskAttemptFailed,
     TaskReleased,
     TaskStalled,
     TaskCancelRequested,

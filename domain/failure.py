@@ -1,4 +1,4 @@
-"""Why a task failed: one closed list of failure types, and what an exception counts as."""
+"""Why a task failed: one closed list of failure types, and what is told of each."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FailureType = Literal[
     "unknown",
 ]
 RETRYABLE: frozenset[FailureType] = frozenset(
-    {"timeout", "network", "rate_limited", "storage", "stalled"}
+    {"timeout", "network", "rate_limited", "storage", "stalled", "unknown"}
 )
 _MESSAGES: dict[FailureType, str] = {
     "model_error": "The model could not produce a result.",
@@ -72,12 +72,3 @@ def failure(
         stage=clean_text(stage or "", NAME_LENGTH_MAX) or None,
         retryable=type_ in RETRYABLE if retryable is None else retryable,
     )
-
-
-def classify(error: BaseException) -> FailureType:
-    """Failure type of an exception that says nothing itself, from its class alone."""
-    if isinstance(error, TimeoutError):
-        return "timeout"
-    if isinstance(error, ConnectionError):
-        return "network"
-    return "internal"

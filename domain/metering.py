@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from domain import ledger as ledgers
 from domain import task as tasks
 from domain.errors import NotFound
@@ -11,7 +13,7 @@ from domain.event import Event, Metadata
 from domain.ledger import CaptureHold, CreditLedger, HoldCredits, ReleaseHold
 from domain.ledger_events import LedgerEvent
 from domain.plan import Plan
-from domain.task import RetryTask, RunCommand, SubmitTask, Task
+from domain.task import PRIORITIES, RetryTask, RunCommand, SubmitTask, Task
 from domain.task_events import TaskCancelled, TaskCompleted, TaskFailed
 
 
@@ -19,7 +21,7 @@ def submit(
     task: Task | None, ledger: CreditLedger | None, command: SubmitTask, plan: Plan, meta: Metadata
 ) -> tuple[Event, ...]:
     """A new task with the hold on its credits. Refusals are the task's first, then the ledger's."""
-    submitted = tasks.decide(task, command, meta)
+    submitted = tasks.decide(task, _raised(command, plan), meta)
     hold = HoldCredits(
         hold_id=command.hold_id, task_id=command.task_id, amount=command.credits, plan=plan
     )
@@ -57,6 +59,16 @@ def proceed(
                 release = ReleaseHold(hold_id=task.hold_id, reason=event.TOPIC)
                 events += _paid(ledger, task.account_id, release, meta)
     return tuple(events)
+
+
+def _raised(command: SubmitTask, plan: Plan) -> SubmitTask:
+    """The command with its priority lifted by the plan; one that is no priority is left as it is.
+
+    Lifted into the range it would be taken for one.
+    """
+    if command.priority not in PRIORITIES.values():
+        return command
+    return replace(command, priority=max(0, command.priority - plan.priority_raise))
 
 
 def _paid(

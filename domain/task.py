@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, get_args
 
@@ -12,11 +13,15 @@ from domain.errors import AlreadyExists, CaptureExceedsHold, InvalidInput, Lease
 from domain.event import Metadata
 from domain.failure import Failure, failure
 from domain.task_commands import (
+    NOT_BEFORE_DAYS_MAX,
     PRIORITIES,
+    QUEUE_SECONDS_MAX,
+    RUN_SECONDS_MAX,
     STALLS_MAX,
     CancelTask,
     CompleteTask,
     ConfirmCancel,
+    ExpireTask,
     FailTask,
     ReachStage,
     ReleaseTask,
@@ -28,6 +33,7 @@ from domain.task_commands import (
     TaskCommand,
 )
 from domain.task_events import (
+    TaskAttemptFailed,
     TaskCancelled,
     TaskCancelRequested,
     TaskCompleted,
@@ -43,13 +49,17 @@ from domain.task_events import (
 from domain.task_state import TASK, TERMINAL, Task, TaskStatus, evolve
 
 __all__ = [
+    "NOT_BEFORE_DAYS_MAX",
     "PRIORITIES",
+    "QUEUE_SECONDS_MAX",
+    "RUN_SECONDS_MAX",
     "STALLS_MAX",
     "TASK",
     "TERMINAL",
     "CancelTask",
     "CompleteTask",
     "ConfirmCancel",
+    "ExpireTask",
     "FailTask",
     "ReachStage",
     "ReleaseTask",
@@ -65,13 +75,18 @@ __all__ = [
     "evolve",
 ]
 
-_END_OF = {CompleteTask: "completed", FailTask: "failed", ConfirmCancel: "cancelled"}
+_ENDS_OF = {
+    CompleteTask: {"completed"},
+    FailTask: {"failed", "backoff"},
+    ConfirmCancel: {"cancelled"},
+}
 
 
 def decide(task: Task | None, command: TaskCommand, meta: Metadata) -> tuple[TaskEvent, ...]:
     """Events that `command` leads to; none when it was carried out before.
 
-    A submission is refused in this order: `InvalidInput`, `AlreadyExists`. The other commands:
+    A submission is refused in this order: `InvalidInput` (priority, then `not_before`),
+    `AlreadyExists`. The other commands:
     `NotFound`, then quiet where done before, `LeaseLost` (stale token), `IllegalTransition` (no
     such edge), and last what is wrong with the command itself: `InvalidInput` (percent),
     `CaptureExceedsHold` (charge), `AlreadyExists` (a retry with the hold of the first run).
@@ -80,15 +95,17 @@ def decide(task: Task | None, command: TaskCommand, meta: Metadata) -> tuple[Tas
         return (_submitted(task, command, meta),)
     if task is None:
         raise NotFound("There is no such task.")
-    if _done_before(task, command):
+    if _done_before(task, command, meta):
         return ()
     return (_DECIDERS[type(command)](task, command, meta),)
 
 
-def _done_before(task: Task, command: RunCommand | RetryTask) -> bool:
+def _done_before(task: Task, command: RunCommand | RetryTask, meta: Metadata) -> bool:
     match command:
+        case ExpireTask():
+            return task.ended or meta.at < task.deadline_at
         case CompleteTask() | FailTask() | ConfirmCancel():
-            return task.token == command.token and task.status == _END_OF[type(command)]
+            return task.token == command.token and task.status in _ENDS_OF[type(command)]
         case ReachStage(token=token, stage=stage):
             return task.status == "running" and (task.token, task.stage) == (token, stage)
         case CancelTask():
@@ -100,7 +117,7 @@ def _done_before(task: Task, command: RunCommand | RetryTask) -> bool:
 
 
 def _guard_lease(task: Task, token: int) -> None:
-    if token != task.token or task.status == "queued":
+    if token != task.token or task.claimable:
         raise LeaseLost(task.id)
 
 
@@ -109,6 +126,7 @@ def _submitted(task: Task | None, command: SubmitTask, meta: Metadata) -> TaskSu
         raise InvalidInput(
             "Unknown priority.", ("/priority", "must be one of " + ", ".join(PRIORITIES))
         )
+    _guard_not_before(command.not_before, meta.at)
     if task is not None:
         raise AlreadyExists("There is a task of that id already.")
     return TaskSubmitted(
@@ -122,9 +140,18 @@ def _submitted(task: Task | None, command: SubmitTask, meta: Metadata) -> TaskSu
         credits=command.credits,
         priority=command.priority,
         stalls_max=command.stalls_max,
+        attempts_max=command.attempts_max,
+        queue_seconds_max=command.queue_seconds_max,
+        run_seconds_max=command.run_seconds_max,
         project=command.project,
         not_before=command.not_before,
     )
+
+
+def _guard_not_before(not_before: datetime | None, at: datetime) -> None:
+    if not_before is not None and not_before - at > timedelta(days=NOT_BEFORE_DAYS_MAX):
+        sentence = f"must be at most {NOT_BEFORE_DAYS_MAX} days ahead"
+        raise InvalidInput("The start is too far ahead.", ("/not_before", sentence))
 
 
 def _started(task: Task, command: StartTask, meta: Metadata) -> TaskStarted:
@@ -205,10 +232,48 @@ def _completed(task: Task, command: CompleteTask, meta: Metadata) -> TaskComplet
     )
 
 
-def _failed(task: Task, command: FailTask, meta: Metadata) -> TaskFailed:
+def _failed(task: Task, command: FailTask, meta: Metadata) -> TaskFailed | TaskAttemptFailed:
     _guard_lease(task, command.token)
+    if command.failure.retryable and task.status == "running" and task.attempts_left:
+        failures = task.failures + 1
+        pause = command.policy.pause_seconds(failures, command.chance, command.retry_after_seconds)
+        retry_at = meta.at + timedelta(seconds=pause)
+        if retry_at < task.deadline_at:
+            return _attempt_failed(task, command, meta, retry_at)
     TASK.target("fail", task.status)
     return _ended_by(command.failure, task, command.token, meta)
+
+
+def _attempt_failed(
+    task: Task, command: FailTask, meta: Metadata, retry_at: datetime
+) -> TaskAttemptFailed:
+    TASK.target("fail_attempt", task.status, task)
+    return TaskAttemptFailed(
+        originator_id=task.id,
+        originator_version=task.version + 1,
+        meta=meta,
+        token=command.token,
+        failure=_in_stage(command.failure, task),
+        failures=task.failures + 1,
+        retry_at=retry_at,
+    )
+
+
+def _expired(task: Task, command: ExpireTask, meta: Metadata) -> TaskFailed | TaskCancelled:  # noqa: ARG001
+    if TASK.target("expire", task.status) == "cancelled":
+        return _cancelled(task, "", meta)
+    limit = (
+        f"{task.run_seconds_max} s to run"
+        if task.attempt
+        else f"{task.queue_seconds_max} s to start"
+    )
+    last = f"; last failure: {task.failure.type}: {task.failure.detail}" if task.failure else ""
+    late = failure("timeout", detail=f"the run had {limit}{last}", retryable=False)
+    return _ended_by(late, task, task.token, meta)
+
+
+def _in_stage(reason: Failure, task: Task) -> Failure:
+    return reason if reason.stage else replace(reason, stage=task.stage)
 
 
 def _ended_by(reason: Failure, task: Task, token: int, meta: Metadata) -> TaskFailed:
@@ -216,7 +281,7 @@ def _ended_by(reason: Failure, task: Task, token: int, meta: Metadata) -> TaskFa
         originator_id=task.id,
         originator_version=task.version + 1,
         meta=meta,
-        failure=reason if reason.stage else replace(reason, stage=task.stage),
+        failure=_in_stage(reason, task),
         released=task.credits_held,
         token=token,
     )
@@ -273,6 +338,7 @@ _DECIDERS: Mapping[type, Callable[[Task, Any, Metadata], TaskEvent]] = MappingPr
         StallTask: _stalled,
         CompleteTask: _completed,
         FailTask: _failed,
+        ExpireTask: _expired,
         CancelTask: _cancel_requested,
         ConfirmCancel: _cancel_confirmed,
         RetryTask: _retried,

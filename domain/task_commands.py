@@ -9,10 +9,18 @@ import msgspec
 from msgspec import Raw
 
 from domain.failure import Failure
+from domain.retry import ATTEMPTS_MAX, RetryPolicy
 
 PRIORITIES = {"critical": 0, "high": 1, "normal": 2, "low": 3}
 STALLS_MAX = 3
 """Times that a run is queued again after a lapsed lease; one more fails it as `stalled`."""
+QUEUE_SECONDS_MAX = 86_400
+"""Longest wait of a run for its first start, unless its type says otherwise."""
+RUN_SECONDS_MAX = 300
+"""Longest time of a run from its first start, pauses included, unless its type says otherwise."""
+
+NOT_BEFORE_DAYS_MAX = 366
+"""How far ahead of its submission a task's first start may be put off."""
 
 
 class SubmitTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +34,9 @@ class SubmitTask(msgspec.Struct, frozen=True, kw_only=True):
     credits: int
     priority: int = PRIORITIES["normal"]
     stalls_max: int = STALLS_MAX
+    attempts_max: int = ATTEMPTS_MAX
+    queue_seconds_max: int = QUEUE_SECONDS_MAX
+    run_seconds_max: int = RUN_SECONDS_MAX
     project: str | None = None
     not_before: datetime | None = None
 
@@ -58,8 +69,22 @@ class CompleteTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FailTask(msgspec.Struct, frozen=True, kw_only=True):
+    """A failure that is retryable ends the run only when no attempt is left, or no time for one.
+
+    Else the next attempt comes after the policy's pause; it ends the run now if that pause would
+    outlast its deadline. `chance` is random in [0, 1), and `retry_after_seconds` is what the
+    provider asked for.
+    """
+
     token: int
     failure: Failure
+    policy: RetryPolicy = RetryPolicy()
+    chance: float = 0.0
+    retry_after_seconds: float | None = None
+
+
+class ExpireTask(msgspec.Struct, frozen=True, kw_only=True):
+    """Fails a run that is past its deadline; does nothing before it."""
 
 
 class CancelTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +109,7 @@ RunCommand = (
     | StallTask
     | CompleteTask
     | FailTask
+    | ExpireTask
     | CancelTask
     | ConfirmCancel
 )

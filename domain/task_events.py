@@ -23,6 +23,9 @@ class TaskSubmitted(Event, frozen=True, kw_only=True):
     credits: Credits
     priority: Count
     stalls_max: Count
+    attempts_max: Count
+    queue_seconds_max: Count
+    run_seconds_max: Count
     project: Name | None = None
     not_before: Timestamp | None = None
 
@@ -46,6 +49,17 @@ class TaskStageReached(Event, frozen=True, kw_only=True):
     token: Count
     stage: Name
     percent: Percent
+
+
+class TaskAttemptFailed(Event, frozen=True, kw_only=True):
+    """An attempt ended without a result; the next one may start at `retry_at`. The hold stays."""
+
+    TOPIC: ClassVar[str] = "task.attempt_failed"
+
+    token: Count
+    failure: Failure
+    failures: Count
+    retry_at: Timestamp
 
 
 class TaskReleased(Event, frozen=True, kw_only=True):
@@ -118,6 +132,7 @@ TaskEvent = (
     TaskSubmitted
     | TaskStarted
     | TaskStageReached
+    | TaskAttemptFailed
     | TaskReleased
     | TaskStalled
     | TaskCancelRequested

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 from uuid import UUID
@@ -16,6 +16,7 @@ from domain.event import Event
 from domain.failure import Failure
 from domain.lifecycle import Lifecycle
 from domain.task_events import (
+    TaskAttemptFailed,
     TaskCancelled,
     TaskCancelRequested,
     TaskCompleted,
@@ -29,14 +30,16 @@ from domain.task_events import (
     TaskSubmitted,
 )
 
-TaskStatus = Literal["queued", "running", "cancelling", "completed", "failed", "cancelled"]
+TaskStatus = Literal[
+    "queued", "running", "backoff", "cancelling", "completed", "failed", "cancelled"
+]
 
 TASK = Lifecycle(
     "task",
-    ["queued", "running", "cancelling", "completed", "failed", "cancelled"],
+    ["queued", "running", "backoff", "cancelling", "completed", "failed", "cancelled"],
     "queued",
     [
-        {"trigger": "start", "source": "queued", "dest": "running"},
+        {"trigger": "start", "source": ["queued", "backoff"], "dest": "running"},
         {"trigger": "reach_stage", "source": "running", "dest": "running"},
         {"trigger": "release", "source": "running", "dest": "queued"},
         {"trigger": "release", "source": "cancelling", "dest": "cancelled"},
@@ -44,8 +47,16 @@ TASK = Lifecycle(
         {"trigger": "stall", "source": "running", "dest": "failed", "unless": "stalls_left"},
         {"trigger": "stall", "source": "cancelling", "dest": "cancelled"},
         {"trigger": "complete", "source": ["running", "cancelling"], "dest": "completed"},
+        {
+            "trigger": "fail_attempt",
+            "source": "running",
+            "dest": "backoff",
+            "conditions": "attempts_left",
+        },
+        {"trigger": "expire", "source": ["queued", "running", "backoff"], "dest": "failed"},
+        {"trigger": "expire", "source": "cancelling", "dest": "cancelled"},
         {"trigger": "fail", "source": ["running", "cancelling"], "dest": "failed"},
-        {"trigger": "cancel", "source": "queued", "dest": "cancelled"},
+        {"trigger": "cancel", "source": ["queued", "backoff"], "dest": "cancelled"},
         {"trigger": "cancel", "source": "running", "dest": "cancelling"},
         {"trigger": "confirm_cancel", "source": "cancelling", "dest": "cancelled"},
         {"trigger": "retry", "source": "failed", "dest": "queued"},
@@ -57,9 +68,10 @@ TERMINAL = frozenset(state for state in TASK.states if TASK.terminal(state))
 class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """State of a task, and the row of its inline read model: one fold serves both.
 
-    `token` fences (it grows with every start); `credits_held` is what is on hold now,
-    `credits_charged` and `credits_released` are totals over all runs. `input` and `result` are
-    JSON objects.
+    `not_before` is when the next attempt may start, `deadline_at` when the run fails as `timeout`;
+    `failure` is that of the last attempt, or of the run. `token` fences (it grows with every
+    start); `credits_held` is what is on hold now, `credits_charged` and `credits_released` are
+    totals over all runs. `input` and `result` are JSON objects.
     """
 
     id: UUID
@@ -70,6 +82,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     input: Raw
     priority: int
     stalls_max: int
+    attempts_max: int
+    queue_seconds_max: int
+    run_seconds_max: int
+    deadline_at: datetime
     hold_id: UUID
     created_at: datetime
     updated_at: datetime
@@ -79,6 +95,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     run: int = 1
     attempt: int = 0
     stalls: int = 0
+    failures: int = 0
     token: int = 0
     worker: str | None = None
     stage: str | None = None
@@ -94,6 +111,15 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def stalls_left(self) -> bool:
         return self.stalls < self.stalls_max
+
+    @property
+    def attempts_left(self) -> bool:
+        return self.failures + 1 < self.attempts_max
+
+    @property
+    def claimable(self) -> bool:
+        """True when it waits for a worker, or for the time when it may."""
+        return self.status in {"queued", "backoff"}
 
     @property
     def ended(self) -> bool:
@@ -112,6 +138,8 @@ def evolve(task: Task | None, event: Event) -> Task:
 
 
 def _submitted(event: TaskSubmitted) -> Task:
+    at = event.meta.at
+    due_at = at if event.not_before is None else max(at, event.not_before)
     return Task(
         id=event.originator_id,
         version=event.originator_version,
@@ -121,19 +149,36 @@ def _submitted(event: TaskSubmitted) -> Task:
         input=event.input,
         priority=event.priority,
         stalls_max=event.stalls_max,
+        attempts_max=event.attempts_max,
+        queue_seconds_max=event.queue_seconds_max,
+        run_seconds_max=event.run_seconds_max,
+        deadline_at=_after(due_at, event.queue_seconds_max),
         hold_id=event.hold_id,
-        created_at=event.meta.at,
-        updated_at=event.meta.at,
-        queued_at=event.meta.at,
+        created_at=at,
+        updated_at=at,
+        queued_at=at,
         project=event.project,
         not_before=event.not_before,
         credits_held=event.credits,
     )
 
 
+def _after(at: datetime, seconds: int) -> datetime:
+    """`at` and so much more; the end of time where there is no such date."""
+    try:
+        return at + timedelta(seconds=seconds)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
+
+
 def _started(task: Task, event: TaskStarted) -> Task:
+    deadline_at = task.deadline_at
+    if event.attempt == 1:
+        deadline_at = _after(event.meta.at, task.run_seconds_max)
     return replace(
         task,
+        deadline_at=deadline_at,
+        not_before=None,
         version=event.originator_version,
         updated_at=event.meta.at,
         status="running",
@@ -153,6 +198,20 @@ def _stage_reached(task: Task, event: TaskStageReached) -> Task:
         updated_at=event.meta.at,
         stage=event.stage,
         percent=event.percent,
+    )
+
+
+def _attempt_failed(task: Task, event: TaskAttemptFailed) -> Task:
+    return replace(
+        task,
+        version=event.originator_version,
+        updated_at=event.meta.at,
+        queued_at=event.meta.at,
+        status="backoff",
+        worker=None,
+        failure=event.failure,
+        failures=event.failures,
+        not_before=event.retry_at,
     )
 
 
@@ -195,6 +254,7 @@ def _completed(task: Task, event: TaskCompleted) -> Task:
         worker=None,
         percent=100,
         result=event.result,
+        failure=None,
         credits_held=0,
         credits_charged=task.credits_charged + event.charged,
         credits_released=task.credits_released + event.released,
@@ -209,6 +269,7 @@ def _failed(task: Task, event: TaskFailed) -> Task:
         ended_at=event.meta.at,
         status="failed",
         worker=None,
+        not_before=None,
         failure=event.failure,
         credits_held=0,
         credits_released=task.credits_released + event.released,
@@ -223,6 +284,7 @@ def _cancelled(task: Task, event: TaskCancelled) -> Task:
         ended_at=event.meta.at,
         status="cancelled",
         worker=None,
+        not_before=None,
         credits_held=0,
         credits_released=task.credits_released + event.released,
     )
@@ -238,6 +300,9 @@ def _retried(task: Task, event: TaskRetried) -> Task:
         run=event.run,
         attempt=0,
         stalls=0,
+        failures=0,
+        not_before=None,
+        deadline_at=_after(event.meta.at, task.queue_seconds_max),
         hold_id=event.hold_id,
         credits_held=event.credits,
         failure=None,
@@ -252,6 +317,7 @@ _FOLDS: Mapping[type[Event], Callable[[Task, Any], Task]] = MappingProxyType(
     {
         TaskStarted: _started,
         TaskStageReached: _stage_reached,
+        TaskAttemptFailed: _attempt_failed,
         TaskReleased: _released,
         TaskStalled: _stalled,
         TaskCancelRequested: _cancel_requested,

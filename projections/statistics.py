@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from domain.event import Event
 from domain.task import TaskStatus
 from domain.task_events import (
+    TaskAttemptFailed,
     TaskCancelled,
     TaskCancelRequested,
     TaskCompleted,
@@ -38,6 +39,7 @@ ENTERED: Mapping[type[Event], TaskStatus] = MappingProxyType(
     {
         TaskSubmitted: "queued",
         TaskStarted: "running",
+        TaskAttemptFailed: "backoff",
         TaskReleased: "queued",
         TaskStalled: "queued",
         TaskCancelRequested: "cancelling",
@@ -66,9 +68,9 @@ class TaskClock(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Count(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How often tasks of a type entered a state in one hour (UTC), and the sums with it.
 
-    `failure_type` is "" unless the state is `failed`. `waited_us` sums the waits that ended so
-    (only `running` ends one); `runs` counts the attempts that ended so and `ran_us` sums their
-    time. Microseconds, as integers: sums of fractions would depend on the order of events.
+    `failure_type` is "" unless the state is `failed` or `backoff`. `waited_us` sums the waits that
+    ended so (only `running` ends one); `runs` counts the attempts that ended so and `ran_us` sums
+    their time. Microseconds, as integers: sums of fractions would depend on the order of events.
     """
 
     hour: datetime
@@ -112,6 +114,8 @@ def evolve(clock: TaskClock | None, event: Event) -> TaskClock:
             return replace(clock, due_at=None, started_at=at)
         case TaskCancelRequested():
             return clock
+        case TaskAttemptFailed():
+            return replace(clock, due_at=event.retry_at, started_at=None)
         case TaskReleased() | TaskStalled() | TaskRetried():
             return replace(clock, due_at=at, started_at=None)
         case TaskCompleted() | TaskFailed() | TaskCancelled():
@@ -129,7 +133,7 @@ def count(before: TaskClock | None, event: Event, after: TaskClock) -> Count:
         hour=hour_of(at),
         type=after.type,
         state=ENTERED[type(event)],
-        failure_type=event.failure.type if isinstance(event, TaskFailed) else "",
+        failure_type=_failure_type(event),
         entered=1,
         credits_charged=getattr(event, "charged", 0),
         credits_released=getattr(event, "released", 0),
@@ -137,6 +141,10 @@ def count(before: TaskClock | None, event: Event, after: TaskClock) -> Count:
         runs=0 if started_at is None else 1,
         ran_us=_elapsed_us(started_at, at),
     )
+
+
+def _failure_type(event: Event) -> str:
+    return event.failure.type if isinstance(event, TaskFailed | TaskAttemptFailed) else ""
 
 
 def _elapsed_us(since: datetime | None, until: datetime) -> int:

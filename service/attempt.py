@@ -15,9 +15,10 @@ import msgspec
 from msgspec import Raw
 
 from adapters.queue import Heartbeat
+from domain.classification import classify
 from domain.cleaning import clean_json
 from domain.errors import InvalidInput, UnknownTaskType
-from domain.failure import Failure, classify, failure
+from domain.failure import Failure, failure
 from domain.task import Task
 from tallystick.handler import Fetch, Handler, Objects, TaskCancelled, TaskFailure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
@@ -11,7 +12,7 @@ from msgspec import Raw
 
 from adapters.committer import Committer
 from adapters.decision import Committed, Cursor, Decision, Find, KeyRecord, States
-from adapters.queue import find_claimable, find_lapsed
+from adapters.queue import find_claimable, find_lapsed, find_overdue
 from domain import ledger, metering, task
 from domain.aggregate import LEDGERS, TASKS, Stream
 from domain.errors import InvalidInput, KeyReused, NotFound, VersionMismatch
@@ -175,6 +176,9 @@ class CommandBus:
             input=submission.input,
             hold_id=new_id(),
             credits=handler.price_credits,
+            attempts_max=handler.attempts_max,
+            queue_seconds_max=handler.queue_seconds_max,
+            run_seconds_max=handler.run_seconds_max,
             priority=task.PRIORITIES.get(submission.priority, -1),
             project=submission.project,
             not_before=submission.not_before,
@@ -236,10 +240,14 @@ class CommandBus:
     # Workers' verbs
 
     async def claim(self, worker: str, types: Sequence[str], limit: int) -> list[Task]:
-        """Start at most `limit` queued tasks, each under a new lease and fencing token."""
+        """Start at most `limit` queued tasks, each under a new lease and fencing token.
+
+        A type that has as many running as it may, over all workers, gives none.
+        """
         command = task.StartTask(worker=worker)
         found: list[Stream] = []
-        find = find_claimable(types, limit)
+        running_max = {name: self._types.running_tasks_max(name) for name in types}
+        find = find_claimable(running_max, limit)
 
         async def remember(cursor: Cursor, taken: Sequence[Stream]) -> Sequence[Stream]:
             found[:] = await find(cursor, taken)
@@ -310,11 +318,33 @@ class CommandBus:
         token: int,
         failure: Failure,
         worker: str,
+        retry_after_seconds: float | None = None,
         once: Once | None = None,
     ) -> Committed:
-        """Record the failure and release the hold, in one commit."""
-        command = task.FailTask(token=token, failure=failure)
-        return await self.proceed(task_id, account_id, command, worker=worker, once=once)
+        """Record the failure: another attempt comes later, or the hold is released with the end."""
+
+        def decide(states: States, meta: Metadata) -> Sequence[Event]:
+            current: Task | None = states[task_id]
+            type_ = "" if current is None else current.type
+            command = self.failing(
+                type_, token=token, failure=failure, retry_after_seconds=retry_after_seconds
+            )
+            return metering.proceed(current, states[account_id], command, meta)
+
+        origin = Origin(actor=worker, correlation_id=task_id)
+        return await self._execute(decide, origin, streams=_both(task_id, account_id), once=once)
+
+    def failing(
+        self, type_: str, *, token: int, failure: Failure, retry_after_seconds: float | None = None
+    ) -> task.FailTask:
+        """The command for a failed attempt, with the retry policy of the task's type."""
+        return task.FailTask(
+            token=token,
+            failure=failure,
+            policy=self._types.retry_policy(type_),
+            chance=random.random(),  # noqa: S311 - spreads retries, guards nothing
+            retry_after_seconds=retry_after_seconds,
+        )
 
     async def release(
         self,
@@ -334,8 +364,23 @@ class CommandBus:
 
     async def rescue(self, limit: int) -> int:
         """Queue again (or fail as `stalled`) at most `limit` tasks whose lease lapsed; how many."""
+        return await self._sweep(
+            find_lapsed(limit),
+            lambda lapsed: None if lapsed.worker is None else task.StallTask(token=lapsed.token),
+            Origin(actor="rescue"),
+        )
+
+    async def expire(self, limit: int) -> int:
+        """Fail as `timeout` at most `limit` tasks that are past their deadline; how many."""
+        return await self._sweep(
+            find_overdue(limit), lambda _: task.ExpireTask(), Origin(actor="deadlines")
+        )
+
+    async def _sweep(
+        self, find: Find, command_for: Callable[[Task], RunCommand | None], origin: Origin
+    ) -> int:
+        """Give each task that `find` names its command, and settle those that end."""
         found: list[Stream] = []
-        find = find_lapsed(limit)
 
         async def remember(cursor: Cursor, taken: Sequence[Stream]) -> Sequence[Stream]:
             found[:] = await find(cursor, taken)
@@ -344,23 +389,18 @@ class CommandBus:
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             events: list[Event] = []
             ledgers = {s.id: states[s.id] for s in found if s.aggregate is LEDGERS}
-            for stream in found:
-                if stream.aggregate is not TASKS:
+            for swept in (states[s.id] for s in found if s.aggregate is TASKS):
+                command = None if swept.ended else command_for(swept)
+                if command is None:
                     continue
-                stalled: Task = states[stream.id]
-                if stalled.status not in {"running", "cancelling"}:
-                    continue
-                command = task.StallTask(token=stalled.token)
-                account = ledgers[stalled.account_id]
-                decided = metering.proceed(stalled, account, command, meta)
+                decided = metering.proceed(swept, ledgers[swept.account_id], command, meta)
                 for event in decided:
-                    if event.originator_id == stalled.account_id:
-                        account = ledger.evolve(account, event)
-                ledgers[stalled.account_id] = account
+                    if event.originator_id == swept.account_id:
+                        ledgers[swept.account_id] = ledger.evolve(ledgers[swept.account_id], event)
                 events += decided
             return events
 
-        await self._execute(decide, Origin(actor="rescue"), find=remember)
+        await self._execute(decide, origin, find=remember)
         return sum(stream.aggregate is TASKS for stream in found)
 
     async def _execute(
@@ -398,7 +438,7 @@ def _both(task_id: UUID, account_id: UUID) -> tuple[Stream, Stream]:
 
 
 def _startable(state: Task | None) -> bool:
-    return state is not None and state.status == "queued"
+    return state is not None and state.claimable
 
 
 def _account(states: States, account_id: UUID) -> ledger.CreditLedger:

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, NoReturn
 
 import structlog
@@ -23,13 +24,14 @@ import uvloop
 from adapters.embedded import EmbeddedPostgres
 from adapters.idempotency_keys import delete_expired_keys
 from adapters.pool import fetch
+from adapters.queue import wake_delayed
 from domain.errors import AdapterError, TallystickError, Unavailable
 from service.bootstrap import Service
 from service.garbage import calm_garbage_collection
 from service.http.app import create_app
 
-RESCUE_SECONDS = 1.0
-RESCUE_TASKS_MAX = 200
+WATCH_SECONDS = 1.0
+SWEEP_TASKS_MAX = 200
 PURGE_SECONDS = 600.0
 PURGE_KEYS_MAX = 5_000
 BACKLOG = 1_024
@@ -147,7 +149,7 @@ async def run_processors(service: Service, stop: asyncio.Event) -> None:
         for projector in service.projectors():
             stack.push_async_callback(projector.close)
             group.create_task(projector.run())
-        group.create_task(_rescue(service, stop))
+        group.create_task(_watch(service, stop))
         group.create_task(_purge(service, stop))
         await stop.wait()
         await stack.aclose()
@@ -237,18 +239,25 @@ async def _until(
         stopping.cancel()
 
 
-async def _rescue(service: Service, stop: asyncio.Event) -> None:
-    """Queue tasks again whose worker fell silent."""
+async def _watch(service: Service, stop: asyncio.Event) -> None:
+    """Nothing stays for ever: lapsed leases, passed deadlines, pauses that are over."""
+    sweeps: dict[str, Callable[[int], Awaitable[int]]] = {
+        "rescue": service.bus.rescue,
+        "expire": service.bus.expire,
+        "wake": partial(wake_delayed, service.pool),
+    }
     while not stop.is_set():
-        pause = RESCUE_SECONDS
-        try:
-            rescued = await service.bus.rescue(RESCUE_TASKS_MAX)
-        except TallystickError as error:
-            _log.warning("rescue.failed", error=str(error))
-        else:
-            if rescued:
-                _log.warning("rescue.done", tasks=rescued)
-            pause = 0.0 if rescued == RESCUE_TASKS_MAX else RESCUE_SECONDS
+        pause = WATCH_SECONDS
+        for name, sweep in sweeps.items():
+            try:
+                swept = await sweep(SWEEP_TASKS_MAX)
+            except TallystickError as error:
+                _log.warning("watch.failed", sweep=name, error=str(error))
+                continue
+            if swept:
+                _log.info("watch.swept", sweep=name, tasks=swept)
+            if swept == SWEEP_TASKS_MAX:
+                pause = 0.0
         await _pause(stop, pause)
 
 

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from domain.errors import InvalidInput, UnknownTaskType
+from domain.retry import RetryPolicy
 from service.settings import BadSetting, variable_of
 from tallystick.handler import Handler
 
@@ -44,6 +45,22 @@ class TaskTypes:
             return self._handlers[name]
         except KeyError:
             raise UnknownTaskType(name) from None
+
+    def running_tasks_max(self, name: str) -> int | None:
+        """Most tasks of a type that may run at one time over all workers; None is no limit."""
+        handler = self._handlers.get(name)
+        return None if handler is None else handler.running_tasks_max
+
+    def retry_policy(self, name: str) -> RetryPolicy:
+        """Pauses between the attempts of a type; the standard ones for a type unknown here."""
+        handler = self._handlers.get(name)
+        if handler is None:
+            return RetryPolicy()
+        return RetryPolicy(
+            attempts_max=handler.attempts_max,
+            first_seconds=handler.retry_seconds,
+            seconds_max=handler.retry_seconds_max,
+        )
 
     def read_input(self, name: str, data: Raw) -> msgspec.Struct:
         """Input of a task, checked against its type's schema.

@@ -24,6 +24,7 @@ from domain.errors import (
     TallystickError,
     Unavailable,
 )
+from domain.failure import Failure
 from domain.task import (
     CompleteTask,
     ConfirmCancel,
@@ -36,7 +37,7 @@ from service.attempt import Attempt, failure_of, perform
 from service.command_bus import CommandBus
 from service.identifiers import new_id
 from service.task_types import TaskTypes
-from tallystick.handler import Fetch, Objects, TaskCancelled
+from tallystick.handler import Fetch, Objects, TaskCancelled, TaskFailure
 
 _log = structlog.get_logger(__name__)
 RECORD_PAUSE_SECONDS = 0.2
@@ -246,8 +247,14 @@ class Worker:
             return "lost"
         except Exception as error:  # noqa: BLE001 - a handler may raise anything
             failure = failure_of(error, held.attempt.reached if held.attempt else None)
-            return await self._record(held, FailTask(token=task.token, failure=failure))
+            return await self._record(held, self._failing(task, failure, error))
         return await self._record(held, CompleteTask(token=task.token, result=result))
+
+    def _failing(self, task: Task, failure: Failure, error: BaseException) -> FailTask:
+        asked = error.retry_after_seconds if isinstance(error, TaskFailure) else None
+        return self._bus.failing(
+            task.type, token=task.token, failure=failure, retry_after_seconds=asked
+        )
 
     async def _record_stop(self, held: _Held) -> str:
         token = held.task.token
@@ -265,7 +272,9 @@ class Worker:
         pause = RECORD_PAUSE_SECONDS
         while True:
             try:
-                await self._bus.proceed(task.id, task.account_id, command, worker=self.name)
+                committed = await self._bus.proceed(
+                    task.id, task.account_id, command, worker=self.name
+                )
             except DomainError as refusal:
                 _log.warning("end.refused", task_id=str(task.id), error=str(refusal))
                 return "refused"
@@ -274,7 +283,7 @@ class Worker:
                     _log.exception("end.rejected", task_id=str(task.id))
                     return "rejected"
                 failure = failure_of(error, held.attempt.reached if held.attempt else None)
-                command = FailTask(token=task.token, failure=failure)
+                command = self._failing(task, failure, error)
             except TallystickError as error:
                 _log.warning("end.delayed", task_id=str(task.id), error=str(error))
                 if held.stop_reason == "lost":
@@ -282,7 +291,7 @@ class Worker:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, RECORD_PAUSE_SECONDS_MAX)
             else:
-                return _WORDS[type(command)]
+                return str(committed.states[task.id].status)
 
     async def _reach_stage(self, task: Task, stage: str, percent: int) -> None:
         try:
@@ -337,14 +346,6 @@ class Worker:
         for held in self._held.values():
             if held.renewed < oldest:
                 held.stop("lost")
-
-
-_WORDS = {
-    CompleteTask: "completed",
-    FailTask: "failed",
-    ConfirmCancel: "cancelled",
-    ReleaseTask: "handed back",
-}
 
 
 def _has_news(held: _Held) -> bool:

@@ -137,7 +137,11 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     """A registered task type and its function.
 
     `price_credits` is held at submit; `stages` maps a stage to its percent (1-99);
-    `attempt_seconds_max` bounds one attempt. A function that is not a coroutine runs in a thread.
+    `attempt_seconds_max` bounds one attempt, `run_seconds_max` all attempts and the pauses between
+    from the first start on, `queue_seconds_max` the wait for that start. At most `attempts_max`
+    attempts follow each other after `retry_seconds`, doubled each time up to `retry_seconds_max`.
+    At most `running_tasks_max` tasks of the type run at one time, over all workers. A function
+    that is not a coroutine runs in a thread.
     """
 
     name: str
@@ -148,6 +152,12 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     stages: Mapping[str, int]
     attempt_seconds_max: int
     description: str
+    running_tasks_max: int | None = None
+    attempts_max: int = 3
+    retry_seconds: float = 5.0
+    retry_seconds_max: float = 300.0
+    queue_seconds_max: int = 86_400
+    run_seconds_max: int = 300
 
     @property
     def threaded(self) -> bool:
@@ -160,6 +170,12 @@ def handler(
     price_credits: int,
     stages: Mapping[str, int] | None = None,
     attempt_seconds_max: int = 300,
+    running_tasks_max: int | None = None,
+    attempts_max: int = 3,
+    retry_seconds: float = 5.0,
+    retry_seconds_max: float = 300.0,
+    queue_seconds_max: int = 86_400,
+    run_seconds_max: int = 300,
 ) -> Callable[[Callable[[Input, Context], Awaitable[Output] | Output]], Handler]:
     """Declare a task type; the function's annotations give its schemas (`msgspec.Struct`s).
 
@@ -184,6 +200,12 @@ def handler(
             stages=dict(stages or {}),
             attempt_seconds_max=attempt_seconds_max,
             description=inspect.getdoc(function) or "",
+            running_tasks_max=running_tasks_max,
+            attempts_max=attempts_max,
+            retry_seconds=retry_seconds,
+            retry_seconds_max=retry_seconds_max,
+            queue_seconds_max=queue_seconds_max,
+            run_seconds_max=run_seconds_max,
         )
 
     return declare

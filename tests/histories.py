@@ -23,6 +23,7 @@ from domain.task import (
     CancelTask,
     CompleteTask,
     ConfirmCancel,
+    ExpireTask,
     FailTask,
     ReachStage,
     ReleaseTask,
@@ -91,6 +92,7 @@ class History:
             input=Raw(b'{"url":"https://example.com/v.mp4"}'),
             hold_id=self._id(),
             credits=self.random.randrange(0, 20),
+            run_seconds_max=self.random.choice((300, 3_600, 86_400)),
             project=self.random.choice((None, "alpha", "beta")),
             not_before=None if delay is None else self.at + delay,
         )
@@ -112,20 +114,23 @@ class History:
 
     def _command(self, state: Task) -> RunCommand:
         token, random = state.token, self.random
-        if state.status == "queued":
-            return random.choices((StartTask(worker="w1"), CancelTask(reason="no")), (9, 1))[0]
+        if state.claimable:
+            waiting = (StartTask(worker="w1"), CancelTask(reason="no"), ExpireTask())
+            return random.choices(waiting, (9, 1, 1))[0]
         if state.status == "cancelling":
-            return random.choice((ConfirmCancel(token=token), StallTask(token=token)))
+            stopping = (ConfirmCancel(token=token), StallTask(token=token), ExpireTask())
+            return random.choice(stopping)
         charge = random.choice((None, random.randrange(state.credits_held + 1)))
         commands: Sequence[RunCommand] = (
             CompleteTask(token=token, result=Raw(b'{"n":1}'), charge=charge),
             ReachStage(token=token, stage=random.choice("abc"), percent=random.randrange(100)),
-            FailTask(token=token, failure=failure(random.choice(FAILURES))),
+            FailTask(token=token, failure=failure(random.choice(FAILURES)), chance=random.random()),
             ReleaseTask(token=token, reason="stopping"),
             StallTask(token=token),
             CancelTask(reason="enough"),
+            ExpireTask(),
         )
-        return random.choices(commands, (8, 4, 2, 1, 1, 1))[0]
+        return random.choices(commands, (8, 4, 3, 1, 1, 1, 1))[0]
 
     def _take(self, events: Iterable[Event]) -> None:
         for event in events:

@@ -34,6 +34,8 @@ CREATE TABLE tasks (
     type text NOT NULL,
     status text NOT NULL,
     priority smallint NOT NULL,
+    turn bigint NOT NULL,
+    delayed_until timestamptz,
     project text,
     queued_at timestamptz NOT NULL,
     not_before timestamptz,
@@ -41,6 +43,7 @@ CREATE TABLE tasks (
     token bigint NOT NULL,
     created_at timestamptz NOT NULL,
     ended_at timestamptz,
+    deadline_at timestamptz NOT NULL,
     data json NOT NULL,
     input json,
     result json,
@@ -50,9 +53,30 @@ CREATE TABLE tasks (
     progress_completed bigint,
     progress_total bigint
 ) WITH (fillfactor = 70);
-CREATE INDEX tasks_queue_idx ON tasks (priority, queued_at, id) WHERE status = 'queued';
+-- A claim reads the head of this index for each type. Turns order the accounts of one priority: see queue_turns.
+CREATE INDEX tasks_queue_idx ON tasks (type, priority, turn, id)
+WHERE status IN ('queued', 'backoff') AND delayed_until IS NULL;
+CREATE INDEX tasks_delayed_idx ON tasks (delayed_until)
+WHERE status IN ('queued', 'backoff') AND delayed_until IS NOT NULL;
 CREATE INDEX tasks_lease_idx ON tasks (lease_until) WHERE status IN ('running', 'cancelling');
+CREATE INDEX tasks_deadline_idx ON tasks (deadline_at)
+WHERE status IN ('queued', 'backoff', 'running', 'cancelling');
 CREATE INDEX tasks_account_idx ON tasks (account_id, id);
+
+-- Start-time fair queueing. A task's turn, given when it is queued, is the later of its account's last turn plus
+-- the account's stride, and the turn that its priority has come to; so one account's thousands wait behind another
+-- account's one. Light: a rebuild may give other turns.
+CREATE TABLE queue_turns (
+    account_id uuid NOT NULL,
+    priority smallint NOT NULL,
+    turn bigint NOT NULL,
+    PRIMARY KEY (account_id, priority)
+) WITH (fillfactor = 50);
+CREATE TABLE queue_clock (
+    priority smallint PRIMARY KEY,
+    turn bigint NOT NULL
+) WITH (fillfactor = 20);
+INSERT INTO queue_clock (priority, turn) SELECT priority, 1 FROM generate_series(0, 3) AS p (priority);
 
 CREATE TABLE accounts (
     id uuid PRIMARY KEY,
@@ -102,8 +126,8 @@ CREATE FUNCTION append_batch(
     r_stream uuid[], r_version bigint[],
     t_id uuid[], t_version bigint[], t_account uuid[], t_type text[], t_status text[], t_priority smallint[],
     t_project text[], t_queued timestamptz[], t_not_before timestamptz[], t_worker text[], t_token bigint[],
-    t_created timestamptz[], t_ended timestamptz[], t_percent smallint[], t_data text[], t_input text[],
-    t_result text[], t_lease_seconds float8[],
+    t_created timestamptz[], t_ended timestamptz[], t_deadline timestamptz[], t_percent smallint[], t_data text[], t_input text[],
+    t_result text[], t_stride bigint[], t_lease_seconds float8[],
     a_id uuid[], a_version bigint[], a_plan text[], a_status text[], a_name text[], a_granted bigint[],
     a_available bigint[], a_held bigint[], a_captured bigint[], a_active bigint[], a_opened timestamptz[],
     a_updated timestamptz[],
@@ -112,6 +136,8 @@ CREATE FUNCTION append_batch(
     wake text,
     OUT first_position bigint, OUT conflict boolean, OUT used_keys bytea[], OUT passed text[]
 ) LANGUAGE plpgsql AS $$
+DECLARE
+    turns bigint[];
 BEGIN
     PERFORM pg_advisory_xact_lock(151363045);
     conflict := EXISTS (
@@ -145,32 +171,54 @@ BEGIN
     )
     SELECT min(notification_id) INTO first_position FROM written;
 
+    IF EXISTS (SELECT FROM unnest(t_stride) AS n (stride) WHERE n.stride IS NOT NULL) THEN
+        SELECT array_agg(n.turn ORDER BY n.o) INTO turns
+        FROM (
+            SELECT n.o, greatest(c.turn, q.turn) - n.stride
+                + (sum(n.stride) OVER (PARTITION BY n.account_id, n.priority ORDER BY n.o))::bigint AS turn
+            FROM unnest(t_account, t_priority, t_stride) WITH ORDINALITY AS n (account_id, priority, stride, o)
+            LEFT JOIN queue_clock AS c ON c.priority = n.priority
+            LEFT JOIN queue_turns AS q ON q.account_id = n.account_id AND q.priority = n.priority
+        ) AS n;
+        INSERT INTO queue_turns AS q (account_id, priority, turn)
+        SELECT n.account_id, n.priority, max(n.turn + n.stride)
+        FROM unnest(t_account, t_priority, t_stride, turns) AS n (account_id, priority, stride, turn)
+        WHERE n.stride IS NOT NULL
+        GROUP BY n.account_id, n.priority
+        ON CONFLICT (account_id, priority) DO UPDATE SET turn = excluded.turn;
+    END IF;
+
     IF cardinality(t_id) > 0 THEN
         INSERT INTO tasks AS t (
-            id, version, account_id, type, status, priority, project, queued_at, not_before, worker, token,
-            created_at, ended_at, percent, data, input, result, lease_until
+            id, version, account_id, type, status, priority, turn, delayed_until, project, queued_at, not_before, worker, token,
+            created_at, ended_at, deadline_at, percent, data, input, result, lease_until
         )
         SELECT
-            n.id, n.version, n.account_id, n.type, n.status, n.priority, n.project, n.queued_at, n.not_before,
-            n.worker, n.token, n.created_at, n.ended_at, n.percent, n.data::json, n.input::json, n.result::json,
+            n.id, n.version, n.account_id, n.type, n.status, n.priority, coalesce(n.turn, 0),
+            CASE WHEN n.not_before > clock_timestamp() THEN n.not_before END, n.project, n.queued_at, n.not_before,
+            n.worker, n.token, n.created_at, n.ended_at, n.deadline_at, n.percent, n.data::json, n.input::json, n.result::json,
             CASE WHEN n.status IN ('running', 'cancelling')
                 THEN clock_timestamp() + make_interval(secs => n.lease_seconds)
             END
         FROM unnest(
             t_id, t_version, t_account, t_type, t_status, t_priority, t_project, t_queued, t_not_before, t_worker,
-            t_token, t_created, t_ended, t_percent, t_data, t_input, t_result, t_lease_seconds
+            t_token, t_created, t_ended, t_deadline, t_percent, t_data, t_input, t_result, t_lease_seconds, turns
         ) AS n (
             id, version, account_id, type, status, priority, project, queued_at, not_before, worker, token,
-            created_at, ended_at, percent, data, input, result, lease_seconds
+            created_at, ended_at, deadline_at, percent, data, input, result, lease_seconds, turn
         )
         ORDER BY n.id
         ON CONFLICT (id) DO UPDATE SET
             version = excluded.version,
             status = excluded.status,
+            turn = CASE WHEN excluded.turn > 0 THEN excluded.turn ELSE t.turn END,
+            delayed_until = excluded.delayed_until,
             queued_at = excluded.queued_at,
+            not_before = excluded.not_before,
             worker = excluded.worker,
             token = excluded.token,
             ended_at = excluded.ended_at,
+            deadline_at = excluded.deadline_at,
             data = excluded.data,
             result = excluded.result,
             lease_until = CASE

@@ -57,6 +57,7 @@ class ReportedFailure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     detail: str = ""
     stage: str | None = None
     retryable: bool | None = None
+    retry_after_seconds: Annotated[float, Meta(ge=0, le=86_400)] | None = None
 
 
 class FailureReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -140,7 +141,10 @@ async def complete_task(call: Call, given: Completion) -> Answer:
     example={"token": 1, "failure": {"type": "model_error", "message": "No frame was found."}},
 )
 async def fail_task(call: Call, given: FailureReport) -> Answer:
-    """Record the failure and give the hold back, in one atomic write; once more changes nothing."""
+    """Record the failure: another attempt follows, or the hold is given back with the end.
+
+    One atomic write; sent once more it changes nothing.
+    """
     said = given.failure
     reason = failure(
         said.type,
@@ -152,7 +156,12 @@ async def fail_task(call: Call, given: FailureReport) -> Answer:
 
     async def command(target: Target, worker: str, once: Once | None) -> Committed:
         return await call.service.bus.fail(
-            *target, token=given.token, failure=reason, worker=worker, once=once
+            *target,
+            token=given.token,
+            failure=reason,
+            worker=worker,
+            retry_after_seconds=said.retry_after_seconds,
+            once=once,
         )
 
     return await _carry_out(call, given.worker, command)

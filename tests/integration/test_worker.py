@@ -47,7 +47,7 @@ async def raising(ask: Ask, context: Context) -> Reply:
     raise KeyError(message)
 
 
-@handler("hanging", price_credits=PRICE, attempt_seconds_max=1)
+@handler("hanging", price_credits=PRICE, attempt_seconds_max=1, attempts_max=1)
 async def hanging(ask: Ask, context: Context) -> Reply:
     await asyncio.Event().wait()
     return Reply("never")

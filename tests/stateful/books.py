@@ -1,304 +1,35 @@
-"""Any history of tasks and credits, played on the domain and on the plain model side by side.
+"""What must hold after each step of any history: the model agrees, and the books balance.
 
-After each step every invariant that concerns tasks and the ledger is checked (I1 to I5, I9, and
-the limits) against the log, which is what came back from the mapper's bytes.
+Every invariant that concerns tasks and the ledger is checked (I1 to I5, I9, and the limits)
+against the log.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    rule,
+from hypothesis.stateful import invariant
+
+from domain.ledger import CreditLedger
+from domain.ledger_events import CreditsCaptured, CreditsHeld, CreditsReleased
+from domain.task_events import (
+    TaskAttemptFailed,
+    TaskCancelled,
+    TaskCompleted,
+    TaskFailed,
+    TaskRetried,
+    TaskStarted,
+    TaskSubmitted,
 )
-from msgspec import Raw
+from tests.stateful.play import ACCOUNTS, PLANS, Play, evolved
 
-from adapters.mapper import EventMapper
-from domain import balance, ledger, metering, task
-from domain.balance import Balance
-from domain.errors import DomainError, LimitReached
-from domain.event import Event, Metadata
-from domain.failure import failure
-from domain.ledger import CreditLedger, GrantCredits, OpenAccount
-from domain.ledger_events import CreditsCaptured, CreditsHeld, CreditsReleased, GrantKind
-from domain.plan import Plan
-from domain.task import RetryTask, RunCommand, SubmitTask, Task
-from domain.task_events import TaskCancelled, TaskCompleted, TaskFailed, TaskRetried
-from tests.stateful.plain_books import PlainAccount, PlainTask
-
-BEGIN = datetime(2025, 2, 27, 22, tzinfo=UTC)
-PLANS = [
-    Plan(name="narrow", active_tasks_max=2, daily_tasks_max=3),
-    Plan(name="wide", active_tasks_max=4, daily_tasks_max=6),
-]
-ACCOUNTS = [UUID(int=1), UUID(int=2)]
-LIVE = ("queued", "running", "cancelling")
 ENDINGS = (TaskCompleted, TaskFailed, TaskCancelled)
 SETTLEMENTS = (CreditsCaptured, CreditsReleased)
 
-account_numbers = st.integers(0, len(ACCOUNTS) - 1)
-prices = st.integers(0, 3) | st.integers(0, 12)
-stale = st.sampled_from([0, 0, 0, 1])
-"""How far behind the newest the token is that a worker shows."""
-picks = st.tuples(st.sampled_from([True, True, True, False]), st.integers(0, 5))
-"""Which task, the newest first: mostly one in a state that the command fits."""
-charges = st.none() | st.integers(-1, 13)
-endings = st.lists(st.integers(0, 5), min_size=1, max_size=4)
 
-
-Pick = tuple[bool, int]
-
-
-class Books(RuleBasedStateMachine):
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = BEGIN
-        self.numbers = 100
-        self.mapper = EventMapper()
-        self.log: dict[UUID, list[Event]] = {}
-        self.history: dict[UUID, list[Task | CreditLedger]] = {}
-        self.balances: dict[UUID, Balance] = {}
-        self.plain_tasks: dict[UUID, PlainTask] = {}
-        self.plain_accounts: dict[UUID, PlainAccount] = {}
-        self.touched: set[UUID] = set()
-
-    def new_id(self) -> UUID:
-        self.numbers += 1
-        return UUID(int=self.numbers)
-
-    def metadata(self) -> Metadata:
-        return Metadata(
-            at=self.now, actor="anyone", correlation_id=self.new_id(), causation_id=self.new_id()
-        )
-
-    def task(self, task_id: UUID) -> Task:
-        state = self.history[task_id][-1]
-        assert isinstance(state, Task)
-        return state
-
-    def ledger(self, account_id: UUID) -> CreditLedger:
-        state = self.history[account_id][-1]
-        assert isinstance(state, CreditLedger)
-        return state
-
-    def check(self, expected: str, decide: Callable[[], Sequence[Event]]) -> None:
-        """Carry out a command that should come to `expected`; and again, which writes nothing."""
-        events, outcome = _tried(decide)
-        assert outcome == expected
-        for event in events:
-            self.append(event)
-        if events:
-            again, outcome = _tried(decide)
-            assert not again, f"the same command twice wrote twice, then {outcome}"
-
-    def append(self, decided: Event) -> None:
-        event = self.mapper.decode(*self.mapper.encode(decided))
-        stream = event.originator_id
-        assert event == decided
-        assert event.originator_version == len(self.log.setdefault(stream, [])) + 1
-        self.log[stream].append(event)
-        states = self.history.setdefault(stream, [])
-        states.append(_evolve(states[-1] if states else None, event, stream))
-        if stream in ACCOUNTS:
-            self.balances[stream] = balance.evolve(self.balances.get(stream), event)
-        self.touched.add(stream)
-
-    @initialize(amounts=st.lists(st.integers(1, 40), min_size=2, max_size=2))
-    def open_accounts(self, amounts: list[int]) -> None:
-        for number, (account_id, plan) in enumerate(zip(ACCOUNTS, PLANS, strict=True)):
-            opening = OpenAccount(account_id=account_id, plan=plan.name)
-            self.append(*ledger.decide(None, opening, self.metadata()))
-            self.plain_accounts[account_id] = PlainAccount(
-                plan.active_tasks_max, plan.daily_tasks_max
-            )
-            self.grant(number, "paid", amounts[number], 100, "first payment")
-            self.submit(number, 0, 1)
-
-    def chosen(self, pick: Pick, statuses: Sequence[str] = LIVE) -> UUID:
-        newest_first = list(self.plain_tasks)[::-1]
-        fitting, index = pick
-        ids = [i for i in newest_first if fitting and self.plain_tasks[i].status in statuses]
-        return (ids or newest_first)[index % len(ids or newest_first)]
-
-    # What can happen
-
-    @rule(
-        number=account_numbers,
-        kind=st.sampled_from(["trial", "promotional", "adjustment", "paid"]),
-        amount=st.integers(0, 30),
-        priority=st.sampled_from([50, 100]),
-        ref=st.sampled_from(["a", "b", "c", "d", "e", "f"]),
-    )
-    def grant(self, number: int, kind: GrantKind, amount: int, priority: int, ref: str) -> None:
-        account_id = ACCOUNTS[number]
-        command = GrantCredits(
-            grant_id=self.new_id(), kind=kind, amount=amount, source_ref=ref, priority=priority
-        )
-        plain = self.plain_accounts[account_id]
-        expected = plain.grant(command.grant_id, kind, amount, priority, ref)
-        self.check(
-            expected,
-            lambda: ledger.decide(self.ledger(account_id), command, self.metadata()),
-        )
-
-    @rule(number=account_numbers, price=prices, stalls_max=st.integers(0, 2))
-    def submit(self, number: int, price: int, stalls_max: int) -> None:
-        account_id = ACCOUNTS[number]
-        command = SubmitTask(
-            task_id=self.new_id(),
-            account_id=account_id,
-            type="media_extraction",
-            input=Raw(b'{"n":1}'),
-            hold_id=self.new_id(),
-            credits=price,
-            stalls_max=stalls_max,
-        )
-        plain = self.plain_accounts[account_id]
-        expected = plain.hold(command.hold_id, price, self.now)
-        self.check(expected, lambda: self.decide_submission(command, PLANS[number]))
-        if expected == "ok":
-            self.plain_tasks[command.task_id] = PlainTask(plain, command.hold_id, price, stalls_max)
-
-    def decide_submission(self, command: SubmitTask, plan: Plan) -> Sequence[Event]:
-        known = self.task(command.task_id) if command.task_id in self.history else None
-        paying = self.ledger(command.account_id)
-        return metering.submit(known, paying, command, plan, self.metadata())
-
-    def proceed(self, task_id: UUID, expected: str, command: RunCommand) -> None:
-        def decide() -> Sequence[Event]:
-            state = self.task(task_id)
-            paying = self.ledger(state.account_id)
-            return metering.proceed(state, paying, command, self.metadata())
-
-        self.check(expected, decide)
-
-    def token(self, task_id: UUID, behind: int) -> int:
-        return self.task(task_id).token - behind
-
-    @rule(pick=picks)
-    def start(self, pick: Pick) -> None:
-        task_id = self.chosen(pick)
-        self.proceed(task_id, self.plain_tasks[task_id].start(), task.StartTask(worker="w"))
-
-    @rule(pick=picks, behind=stale, stage=st.sampled_from(["probe", "upload"]))
-    def reach_stage(self, pick: Pick, behind: int, stage: str) -> None:
-        task_id = self.chosen(pick)
-        token = self.token(task_id, behind)
-        expected = self.plain_tasks[task_id].reach_stage(token, stage)
-        self.proceed(task_id, expected, task.ReachStage(token=token, stage=stage, percent=40))
-
-    @rule(pick=picks, behind=stale)
-    def hand_back(self, pick: Pick, behind: int) -> None:
-        task_id = self.chosen(pick)
-        token = self.token(task_id, behind)
-        expected = self.plain_tasks[task_id].release(token)
-        self.proceed(task_id, expected, task.ReleaseTask(token=token))
-
-    @rule(pick=picks, behind=stale)
-    def stall(self, pick: Pick, behind: int) -> None:
-        task_id = self.chosen(pick)
-        token = self.token(task_id, behind)
-        expected = self.plain_tasks[task_id].stall(token)
-        self.proceed(task_id, expected, task.StallTask(token=token))
-
-    @rule(pick=picks, behind=stale, charge=charges)
-    def complete(self, pick: Pick, behind: int, charge: int | None) -> None:
-        task_id = self.chosen(pick)
-        token = self.token(task_id, behind)
-        expected = self.plain_tasks[task_id].complete(token, charge)
-        command = task.CompleteTask(token=token, result=Raw(b'{"ok":1}'), charge=charge)
-        self.proceed(task_id, expected, command)
-
-    @rule(pick=picks, behind=stale)
-    def fail(self, pick: Pick, behind: int) -> None:
-        task_id = self.chosen(pick)
-        token = self.token(task_id, behind)
-        expected = self.plain_tasks[task_id].fail(token)
-        self.proceed(task_id, expected, task.FailTask(token=token, failure=failure("network")))
-
-    @rule(pick=picks)
-    def cancel(self, pick: Pick) -> None:
-        task_id = self.chosen(pick)
-        self.proceed(task_id, self.plain_tasks[task_id].cancel(), task.CancelTask())
-
-    @rule(pick=picks, behind=stale)
-    def confirm_cancel(self, pick: Pick, behind: int) -> None:
-        task_id = self.chosen(pick)
-        token = self.token(task_id, behind)
-        expected = self.plain_tasks[task_id].confirm_cancel(token)
-        self.proceed(task_id, expected, task.ConfirmCancel(token=token))
-
-    @rule(pick=picks, price=prices)
-    def retry(self, pick: Pick, price: int) -> None:
-        task_id = self.chosen(pick, ["failed"])
-        command = RetryTask(hold_id=self.new_id(), credits=price)
-        expected = self.plain_tasks[task_id].retry(command.hold_id, price, self.now)
-        self.check(expected, lambda: self.decide_retry(task_id, command))
-
-    @rule(index=st.integers(0, 5), endings=endings)
-    def take_its_course(self, index: int, endings: list[int]) -> None:
-        """What usually follows next for a live task, some times over: histories get somewhere."""
-        for ending in endings:
-            self.take_usual_step((True, index), ending)
-
-    def take_usual_step(self, pick: Pick, ending: int) -> None:
-        plain = self.plain_tasks[self.chosen(pick, (*LIVE, "failed"))]
-        if plain.status == "queued":
-            self.start(pick)
-        elif plain.status == "running":
-            (
-                lambda: self.complete(pick, 0, None),
-                lambda: self.complete(pick, 0, plain.credits // 2),
-                lambda: self.fail(pick, 0),
-                lambda: self.stall(pick, 0),
-                lambda: self.hand_back(pick, 0),
-                lambda: self.cancel(pick),
-            )[ending]()
-        elif plain.status == "cancelling":
-            self.confirm_cancel(pick, 0)
-        else:
-            self.retry(pick, plain.run)
-
-    def decide_retry(self, task_id: UUID, command: RetryTask) -> Sequence[Event]:
-        state = self.task(task_id)
-        plan = PLANS[ACCOUNTS.index(state.account_id)]
-        return metering.retry(state, self.ledger(state.account_id), command, plan, self.metadata())
-
-    @rule(hours=st.integers(0, 14))
-    def time_passes(self, hours: int) -> None:
-        self.now += timedelta(hours=hours)
-
-    @rule(minutes=st.sampled_from([-1, 1]))
-    def two_processes_disagree_about_midnight(self, minutes: int) -> None:
-        """The clock goes to just before or just after the nearest midnight, forward or back."""
-        midnight = (self.now + timedelta(hours=12)).replace(hour=0, minute=0)
-        self.now = midnight + timedelta(minutes=minutes)
-
-    @rule(number=account_numbers, share=st.floats(0, 1))
-    def restart_from_a_snapshot(self, number: int, share: float) -> None:
-        """I9: any snapshot and the tail after it is the state, to go on from."""
-        account_id = ACCOUNTS[number]
-        states = self.history[account_id]
-        version = 1 + int(share * (len(states) - 1))
-        old = states[version - 1]
-        assert isinstance(old, CreditLedger)
-        snapshot = ledger.snapshot(old, self.metadata())
-        restored = ledger.evolve(None, self.mapper.decode(*self.mapper.encode(snapshot)))
-        assert restored == old
-        for event in self.log[account_id][version:]:
-            restored = ledger.evolve(restored, event)
-        assert restored == states[-1]
-        states[-1] = restored
-
-    # What must hold
-
+class Books(Play):
     @invariant()
     def tasks_are_as_the_model_has_them(self) -> None:
         for task_id, plain in self.plain_tasks.items():
@@ -306,13 +37,16 @@ class Books(RuleBasedStateMachine):
             assert (state.status, state.token, state.stalls, state.run, state.attempt) == (
                 plain.status, plain.token, plain.stalls, plain.run, plain.attempt,
             )  # fmt: skip
+            assert (state.failures, state.priority) == (plain.failures, plain.priority)
+            assert (state.deadline_at, state.not_before) == (plain.deadline, plain.not_before)
             assert (state.hold_id, state.credits_held) == (plain.hold_id, plain.credits)
             assert state.credits_charged == plain.charged
             assert state.credits_released == plain.released
             assert (state.worker is not None) == (state.status in {"running", "cancelling"})
             assert (state.ended_at is not None) == state.ended
             assert (state.result is not None) == (state.status == "completed")
-            assert (state.failure is not None) == (state.status == "failed")
+            assert (state.failure.type if state.failure else None) == plain.failure
+            assert state.failure is not None or state.status not in {"failed", "backoff"}
 
     @invariant()
     def accounts_are_as_the_model_has_them(self) -> None:
@@ -375,6 +109,27 @@ class Books(RuleBasedStateMachine):
             assert (state.hold_id in self.ledger(state.account_id).holds) != state.ended
 
     @invariant()
+    def a_run_is_tried_so_often_and_so_long(self) -> None:
+        """From the log alone: failures within the task's number, `timeout` only past the time."""
+        for task_id in self.touched & set(self.plain_tasks):
+            submitted, *events = self.log[task_id]
+            assert isinstance(submitted, TaskSubmitted)
+            since = max(submitted.meta.at, submitted.not_before or submitted.meta.at)
+            seconds, failures = submitted.queue_seconds_max, 0
+            for event in events:
+                match event:
+                    case TaskRetried():
+                        since, seconds, failures = event.meta.at, submitted.queue_seconds_max, 0
+                    case TaskStarted(attempt=1):
+                        since, seconds = event.meta.at, submitted.run_seconds_max
+                    case TaskAttemptFailed():
+                        failures += 1
+                        assert event.failures == failures < submitted.attempts_max
+                        assert event.meta.at < event.retry_at < since + timedelta(seconds=seconds)
+                    case TaskFailed(failure=reason) if reason.type == "timeout":
+                        assert event.meta.at >= since + timedelta(seconds=seconds)
+
+    @invariant()
     def a_live_hold_has_a_live_task(self) -> None:
         """I5, both ways, over all accounts."""
         live = {
@@ -411,31 +166,12 @@ class Books(RuleBasedStateMachine):
         for stream in self.touched:
             state = None
             for version, event in enumerate(self.log[stream]):
-                state = _evolve(state, event, stream)
+                state = evolved(state, event, stream)
                 assert state == self.history[stream][version]
                 assert state.version == version + 1
             if isinstance(state, CreditLedger):
                 assert state.balance == self.balances[stream]
         self.touched.clear()
-
-
-def _tried(decide: Callable[[], Sequence[Event]]) -> tuple[Sequence[Event], str]:
-    """Events, and `ok`, `quiet` or the refusal's code (with the limit's name)."""
-    try:
-        events = decide()
-    except LimitReached as refusal:
-        return (), f"{refusal.code} {refusal.limit}"
-    except DomainError as refusal:
-        return (), refusal.code
-    return events, "ok" if events else "quiet"
-
-
-def _evolve(state: Task | CreditLedger | None, event: Event, stream: UUID) -> Task | CreditLedger:
-    if stream in ACCOUNTS:
-        assert state is None or isinstance(state, CreditLedger)
-        return ledger.evolve(state, event)
-    assert state is None or isinstance(state, Task)
-    return task.evolve(state, event)
 
 
 def _spread(event: CreditsHeld | CreditsCaptured | CreditsReleased) -> Counter[UUID]:

@@ -7,10 +7,11 @@ Nothing here is shared with the domain, not even its machines.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 BURN_ORDER = ["trial", "promotional", "adjustment", "paid"]
+WAITING = ["queued", "backoff"]
 ENDED = ["completed", "failed", "cancelled"]
 
 
@@ -87,31 +88,54 @@ class PlainAccount:
             grant.free += number >= charge
 
 
-@dataclass
+PRIORITIES = [0, 1, 2, 3]
+PAUSES = [10.0, 20.0, 30.0]
+"""After the first, second, and every later failure; half of each is left to chance."""
+ASKED_MAX = 3_600.0
+DAYS_AHEAD_MAX = 366
+
+
+def submission_refused(priority: int, not_before: datetime | None, at: datetime) -> bool:
+    """True for what no task can have."""
+    too_far = not_before is not None and not_before > at + timedelta(days=DAYS_AHEAD_MAX)
+    return priority not in PRIORITIES or too_far
+
+
+@dataclass(kw_only=True)
 class PlainTask:
     account: PlainAccount
     hold_id: UUID
     credits: int
     stalls_max: int
+    attempts_max: int
+    queue_seconds: int
+    run_seconds: int
+    priority: int
+    not_before: datetime | None
+    deadline: datetime
     status: str = "queued"
     token: int = 0
     stalls: int = 0
+    failures: int = 0
     run: int = 1
     attempt: int = 0
     stage: str | None = None
+    failure: str | None = None
     charged: int = 0
     released: int = 0
 
-    def start(self) -> str:
-        if self.status != "queued":
+    def start(self, at: datetime) -> str:
+        if self.status not in WAITING:
             return "illegal_transition"
-        self.status, self.stage = "running", None
+        if self.attempt == 0:
+            self.deadline = at + timedelta(seconds=self.run_seconds)
+        self.status, self.stage, self.not_before = "running", None, None
         self.token += 1
         self.attempt += 1
         return "ok"
 
     def lost(self, token: int) -> bool:
-        return self.status == "queued" or token != self.token
+        return self.status in WAITING or token != self.token
 
     def reach_stage(self, token: int, stage: str) -> str:
         if self.lost(token):
@@ -139,7 +163,7 @@ class PlainTask:
             self.stalls += 1
             return "ok"
         if self.status == "running":
-            return self.end("failed", 0)
+            return self.end("failed", 0, "stalled")
         return self.end("cancelled", 0) if self.status == "cancelling" else "illegal_transition"
 
     def complete(self, token: int, charge: int | None) -> str:
@@ -152,19 +176,48 @@ class PlainTask:
         charge = self.credits if charge is None else charge
         if charge < 0 or charge > self.credits:
             return "capture_exceeds_hold"
+        self.failure = None
         return self.end("completed", charge)
 
-    def fail(self, token: int) -> str:
+    def fail(
+        self, token: int, reason: str, at: datetime, *, chance: float, asked: float | None
+    ) -> str:
+        """`reason` is `network`, which may pass, or one that does not."""
+        if self.status in {"failed", "backoff"} and token == self.token:
+            return "quiet"
         if self.lost(token):
             return "lease_lost"
-        if self.status == "failed":
+        if self.status in ENDED:
+            return "illegal_transition"
+        retry_at = at + timedelta(seconds=self.pause(chance, asked))
+        tries_left = self.attempts_max - (self.failures + 1)
+        if (
+            reason == "network"
+            and self.status == "running"
+            and tries_left > 0
+            and retry_at < self.deadline
+        ):
+            self.status, self.failure, self.not_before = "backoff", reason, retry_at
+            self.failures += 1
+            return "ok"
+        return self.end("failed", 0, reason)
+
+    def pause(self, chance: float, asked: float | None) -> float:
+        own = PAUSES[min(self.failures, len(PAUSES) - 1)]
+        wanted = 0.0 if asked is None else min(asked, ASKED_MAX)
+        return max(own - own * chance / 2, wanted)
+
+    def expire(self, at: datetime) -> str:
+        if self.status in ENDED or at < self.deadline:
             return "quiet"
-        return "illegal_transition" if self.status in ENDED else self.end("failed", 0)
+        if self.status == "cancelling":
+            return self.end("cancelled", 0)
+        return self.end("failed", 0, "timeout")
 
     def cancel(self) -> str:
         if self.status in {"cancelling", "cancelled"}:
             return "quiet"
-        if self.status == "queued":
+        if self.status in WAITING:
             return self.end("cancelled", 0)
         if self.status == "running":
             self.status = "cancelling"
@@ -185,13 +238,15 @@ class PlainTask:
         if answer == "ok":
             self.status, self.hold_id, self.credits = "queued", hold_id, price
             self.run += 1
-            self.stalls = self.attempt = 0
-            self.stage = None
+            self.stalls = self.failures = self.attempt = 0
+            self.stage = self.failure = None
+            self.deadline = at + timedelta(seconds=self.queue_seconds)
         return answer
 
-    def end(self, status: str, charge: int) -> str:
+    def end(self, status: str, charge: int, failure: str | None = None) -> str:
         self.account.settle(self.hold_id, charge)
         self.charged += charge
         self.released += self.credits - charge
-        self.status, self.credits = status, 0
+        self.status, self.credits, self.not_before = status, 0, None
+        self.failure = failure or self.failure
         return "ok"

@@ -13,14 +13,18 @@ from hypothesis.stateful import run_state_machine_as_test
 from msgspec import Raw
 from msgspec.structs import replace
 
-from domain import balance, grants, ledger, metering, task, task_state
+from domain import balance, grants, ledger, metering, task
 from domain.event import Event
 from domain.ledger import CreditLedger
 from domain.ledger_events import CreditsCaptured, CreditsHeld, CreditsReleased
 from domain.plan import Plan
 from domain.task import CancelTask, CompleteTask, FailTask, Task
-from domain.task_events import TaskRetried, TaskStarted
+from domain.task_events import (
+    TaskRetried,
+    TaskStarted,
+)
 from tests.stateful.books import Books
+from tests.stateful.run_bugs import RUN_BUGS, change_fold
 
 pytestmark = pytest.mark.stateful
 Patch = pytest.MonkeyPatch
@@ -169,15 +173,11 @@ def one_stall_too_many(patch: Patch) -> None:
 
 
 def stalls_kept_by_a_retry(patch: Patch) -> None:
-    def fold(state: Task, event: TaskRetried) -> Task:
-        return replace(retried(state, event), stalls=state.stalls)
-
-    retried = task_state._FOLDS[TaskRetried]
-    patch.setattr(task_state, "_FOLDS", MappingProxyType({**task_state._FOLDS, TaskRetried: fold}))
+    change_fold(patch, TaskRetried, lambda before, _, after: replace(after, stalls=before.stalls))
 
 
 def repeated_commands_not_quiet(patch: Patch) -> None:
-    patch.setattr(task, "_done_before", lambda _task, _command: False)
+    patch.setattr(task, "_done_before", lambda _task, _command, _meta: False)
 
 
 def failure_charged(patch: Patch) -> None:
@@ -248,6 +248,7 @@ BUGS: list[Callable[[Patch], None]] = [
     cancel_loses_the_worker,
     part_captures_keep_the_rest,
     charge_not_bounded,
+    *RUN_BUGS,
 ]
 
 

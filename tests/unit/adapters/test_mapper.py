@@ -172,6 +172,9 @@ def submitted(document: Raw) -> TaskSubmitted:
         credits=1,
         priority=2,
         stalls_max=3,
+        attempts_max=3,
+        queue_seconds_max=60,
+        run_seconds_max=60,
     )
 
 

@@ -35,7 +35,9 @@ TASK_ID = UUID(int=2)
 HOLD_ID = UUID(int=3)
 NEXT_HOLD_ID = UUID(int=4)
 PRICE = 10
+DAY_SECONDS = 86_400
 BROKEN: Failure = failure("model_error")
+FLAKY: Failure = failure("network")
 
 
 def metadata(at: datetime = NOON) -> Metadata:
@@ -62,9 +64,10 @@ def submission(
     hold_id: UUID = HOLD_ID,
     price: int = PRICE,
     priority: int = 2,
-    stalls_max: int = 3,
     not_before: datetime | None = None,
+    **limits: int,
 ) -> SubmitTask:
+    """`limits` by their field's name; a day for a run, as tests let minutes pass."""
     return SubmitTask(
         task_id=task_id,
         account_id=ACCOUNT_ID,
@@ -73,9 +76,9 @@ def submission(
         hold_id=hold_id,
         credits=price,
         priority=priority,
-        stalls_max=stalls_max,
         project="films",
         not_before=not_before,
+        **{"run_seconds_max": DAY_SECONDS, **limits},
     )
 
 
@@ -92,6 +95,7 @@ def a_task(*commands: TaskCommand, submit: SubmitTask | None = None) -> Task:
 PATHS: dict[str, tuple[TaskCommand, ...]] = {
     "queued": (),
     "running": (StartTask(worker="w"),),
+    "backoff": (StartTask(worker="w"), FailTask(token=1, failure=FLAKY)),
     "cancelling": (StartTask(worker="w"), CancelTask(reason="changed my mind")),
     "completed": (StartTask(worker="w"), CompleteTask(token=1, result=Raw(b"{}"))),
     "failed": (StartTask(worker="w"), FailTask(token=1, failure=BROKEN)),
@@ -100,8 +104,9 @@ PATHS: dict[str, tuple[TaskCommand, ...]] = {
 """Commands that bring a new task to each state; all but `queued` have token 1."""
 
 
-def task_in(status: str, *, stalls_max: int = 3) -> Task:
-    return a_task(*PATHS[status], submit=submission(stalls_max=stalls_max))
+def task_in(status: str, *, stalls_max: int = 3, attempts_max: int = 3) -> Task:
+    submit = submission(stalls_max=stalls_max, attempts_max=attempts_max)
+    return a_task(*PATHS[status], submit=submit)
 
 
 def retried_task() -> Task:

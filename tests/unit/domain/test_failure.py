@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.event import DETAIL_LENGTH_MAX, NAME_LENGTH_MAX, TEXT_LENGTH_MAX
-from domain.failure import RETRYABLE, Failure, FailureType, classify, failure
+from domain.failure import RETRYABLE, Failure, FailureType, failure
 
 TYPES: tuple[FailureType, ...] = get_args(FailureType)
 wild = st.text(st.characters(), max_size=50) | st.sampled_from(["\x00", "\ud800", "x" * 9_000])
@@ -49,17 +49,3 @@ def test_what_is_given_is_kept_up_to_its_bounds() -> None:
 
 def test_an_empty_stage_is_none() -> None:
     assert failure("network", stage="\x00").stage is None
-
-
-@pytest.mark.parametrize(
-    ("error", "type_"),
-    [
-        (TimeoutError(), "timeout"),
-        (ConnectionResetError(), "network"),
-        (ConnectionRefusedError(), "network"),
-        (ValueError(), "internal"),
-        (OSError(), "internal"),
-    ],
-)
-def test_an_exception_is_classified_by_its_class(error: Exception, type_: str) -> None:
-    assert classify(error) == type_

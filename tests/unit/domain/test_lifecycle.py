@@ -150,8 +150,13 @@ def test_the_drawing_has_states_edges_guards_and_the_start() -> None:
     for line in (
         "stateDiagram-v2",
         "queued --> running: start",
+        "running --> backoff: fail_attempt [attempts_left]",
+        "backoff --> running: start",
+        "backoff --> cancelled: cancel",
+        "backoff --> failed: expire",
+        "cancelling --> cancelled: release | stall | expire | confirm_cancel",
         "running --> queued: release | stall [stalls_left]",
-        "running --> failed: stall [!stalls_left] | fail",
+        "running --> failed: stall [!stalls_left] | expire | fail",
         "[*] --> queued",
     ):
         assert line in [drawn_line.strip() for drawn_line in drawn.splitlines()]

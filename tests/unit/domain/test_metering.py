@@ -28,6 +28,7 @@ from domain.task import (
     CancelTask,
     CompleteTask,
     ConfirmCancel,
+    ExpireTask,
     FailTask,
     ReachStage,
     ReleaseTask,
@@ -40,6 +41,7 @@ from domain.task import (
 )
 from tests.unit.domain.given import (
     BROKEN,
+    FLAKY,
     HOLD_ID,
     NEXT_HOLD_ID,
     PLAN,
@@ -57,6 +59,7 @@ from tests.unit.domain.given import (
 
 META = metadata()
 COMPLETE = CompleteTask(token=1, result=Raw(b"{}"))
+TRIED = FailTask(token=1, failure=FLAKY)
 Books = tuple[Task, CreditLedger]
 
 
@@ -91,6 +94,8 @@ POOR = a_ledger(grant(PRICE - 1))
 FULL = a_ledger(grant(100), *(hold(1, number=n) for n in range(1, 4)))
 PRECEDENCE: list[tuple[type[DomainError], Task | None, CreditLedger | None, SubmitTask]] = [
     (InvalidInput, submitted()[0], None, submission(priority=9)),
+    (InvalidInput, submitted()[0], None, submission(priority=4)),
+    (InvalidInput, submitted()[0], None, submission(priority=-1)),
     (AlreadyExists, submitted()[0], None, submission()),
     (NotFound, None, None, submission(price=-1)),
     (InvalidInput, None, FULL, submission(price=-1, hold_id=hold(number=1).hold_id)),
@@ -110,6 +115,34 @@ def test_a_submissions_refusals_come_in_their_order(
     with pytest.raises(DomainError) as refused:
         metering.submit(task, ledger, command, PLAN, META)
     assert type(refused.value) is refusal
+
+
+RAISES = [(0, 0, 0), (0, 3, 3), (1, 2, 1), (1, 1, 0), (1, 0, 0), (3, 3, 0), (3, 2, 0)]
+
+
+@pytest.mark.parametrize(("levels", "asked", "given"), RAISES)
+def test_a_plan_raises_the_priority_up_to_the_highest(levels: int, asked: int, given: int) -> None:
+    plan = replace(PLAN, priority_raise=levels)
+    events = metering.submit(None, a_ledger(grant(100)), submission(priority=asked), plan, META)
+    assert fold_task(events[:1]).priority == given
+
+
+@pytest.mark.parametrize("levels", range(4))
+@pytest.mark.parametrize("priority", [-2, -1, 4, 5, 7])
+def test_no_plan_raises_what_is_no_priority_into_one(priority: int, levels: int) -> None:
+    plan = replace(PLAN, priority_raise=levels)
+    with pytest.raises(InvalidInput, match="priority"):
+        metering.submit(None, a_ledger(grant(100)), submission(priority=priority), plan, META)
+
+
+def test_a_retry_keeps_the_priority_that_its_submission_got() -> None:
+    plan = replace(PLAN, priority_raise=1)
+    funded = a_ledger(grant(100))
+    events = metering.submit(None, funded, submission(priority=2), plan, META)
+    books = fold_task(events[:1]), fold_ledger(events[1:], funded)
+    task, ledger = play(books, StartTask(worker="w"), FailTask(token=1, failure=BROKEN))
+    retry = RetryTask(hold_id=NEXT_HOLD_ID, credits=PRICE)
+    assert fold_task(metering.retry(task, ledger, retry, plan, META)[:1], task).priority == 1
 
 
 def test_a_task_is_never_paid_from_another_account() -> None:
@@ -136,7 +169,13 @@ def test_a_result_captures_its_charge_and_releases_the_rest(
 
 ENDINGS: list[tuple[str, tuple[RunCommand, ...], RunCommand]] = [
     ("task.failed", (StartTask(worker="w"),), FailTask(token=1, failure=BROKEN)),
+    (
+        "task.failed",
+        (StartTask(worker="w"), TRIED, StartTask(worker="w")),
+        FailTask(token=2, failure=BROKEN),
+    ),
     ("task.cancelled", (), CancelTask()),
+    ("task.cancelled", (StartTask(worker="w"), TRIED), CancelTask()),
     ("task.cancelled", (StartTask(worker="w"), CancelTask()), ConfirmCancel(token=1)),
     ("task.cancelled", (StartTask(worker="w"), CancelTask()), StallTask(token=1)),
     ("task.cancelled", (StartTask(worker="w"), CancelTask()), ReleaseTask(token=1)),
@@ -170,14 +209,62 @@ def test_the_last_stall_releases_the_hold_with_its_failure() -> None:
         ReachStage(token=1, stage="upload", percent=40),
         ReleaseTask(token=1),
         StallTask(token=1),
+        TRIED,
         CancelTask(),
+        ExpireTask(),
     ],
     ids=lambda command: type(command).__name__,
 )
 def test_what_does_not_end_a_run_leaves_the_money_alone(command: RunCommand) -> None:
     task, ledger = play(submitted(), StartTask(worker="w"))
-    assert len(metering.proceed(task, ledger, command, META)) == 1
+    early = isinstance(command, ExpireTask)
+    assert len(metering.proceed(task, ledger, command, META)) == (0 if early else 1)
     assert play((task, ledger), command)[1] == ledger
+
+
+@pytest.mark.parametrize(
+    ("before", "topic"),
+    [
+        ((), "task.failed"),
+        ((StartTask(worker="w"),), "task.failed"),
+        ((StartTask(worker="w"), TRIED), "task.failed"),
+        ((StartTask(worker="w"), ReleaseTask(token=1)), "task.failed"),
+        ((StartTask(worker="w"), CancelTask()), "task.cancelled"),
+    ],
+)
+def test_a_run_past_its_deadline_is_refunded_once(
+    before: tuple[RunCommand, ...], topic: str
+) -> None:
+    task, ledger = play(submitted(), *before)
+    late = metadata(task.deadline_at)
+    events = metering.proceed(task, ledger, ExpireTask(), late)
+    assert topics(events) == [topic, "credits.released"]
+    over, refunded = fold_task(events[:1], task), fold_ledger(events[1:], ledger)
+    assert (refunded.balance.available, refunded.balance.held) == (100, 0)
+    assert metering.proceed(over, refunded, ExpireTask(), late) == ()
+    if over.token:
+        with pytest.raises(IllegalTransition):
+            metering.proceed(over, refunded, COMPLETE, late)
+
+
+def test_all_attempts_of_a_run_are_paid_by_one_hold() -> None:
+    second = replace(TRIED, token=2)
+    task, ledger = play(
+        submitted(), StartTask(worker="w"), TRIED, StartTask(worker="w"), second,
+        StartTask(worker="w"),
+    )  # fmt: skip
+    assert [hold.amount for hold in ledger.holds.values()] == [PRICE]
+    done, settled = play((task, ledger), replace(COMPLETE, token=3))
+    assert (done.credits_charged, settled.balance.captured) == (PRICE, PRICE)
+    over, refunded = play((task, ledger), replace(TRIED, token=3))
+    assert (over.status, over.credits_released) == ("failed", PRICE)
+    assert (refunded.balance.available, len(refunded.holds)) == (100, 0)
+
+
+def test_no_result_is_taken_while_the_next_attempt_is_awaited() -> None:
+    task, ledger = play(submitted(), StartTask(worker="w"), TRIED)
+    with pytest.raises(LeaseLost):
+        metering.proceed(task, ledger, COMPLETE, META)
 
 
 def test_the_same_ending_again_moves_no_money() -> None:

@@ -1,11 +1,12 @@
-"""Plans are looked up by name, and an unknown name says which there are."""
+"""Plans are looked up by name, have bounds, and say how an account is served among others."""
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from domain.errors import InvalidInput
-from domain.plan import PLANS, plan_named
+from domain.plan import PLANS, STRIDE, Plan, plan_named
 
 
 def test_the_standard_plan_has_the_limits_of_the_mission() -> None:
@@ -21,3 +22,29 @@ def test_an_unknown_plan_is_refused_with_the_choice() -> None:
     with pytest.raises(InvalidInput) as refusal:
         plan_named("gold")
     assert refusal.value.errors == (("/plan", "must be one of enterprise, standard, unlimited"),)
+
+
+@pytest.mark.parametrize(("weight", "turns"), [(1, 12), (2, 24), (3, 36), (4, 48)])
+def test_an_account_gets_turns_in_proportion_to_its_weight(weight: int, turns: int) -> None:
+    """Turns are taken in order, so as many as there are strides to a stretch of them."""
+    plan = Plan(name="weighed", weight=weight)
+    assert (12 * STRIDE) // plan.stride == turns
+
+
+def test_the_heaviest_account_still_moves_on() -> None:
+    assert Plan(name="heavy", weight=STRIDE).stride == 1
+
+
+def test_only_a_better_plan_is_served_before_others() -> None:
+    served = {name: (plan.weight, plan.priority_raise) for name, plan in PLANS.items()}
+    assert served == {"standard": (1, 0), "enterprise": (4, 1), "unlimited": (1, 0)}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"weight": 0}, {"weight": STRIDE + 1}, {"priority_raise": -1}, {"priority_raise": 4}],
+    ids=str,
+)
+def test_a_plan_has_bounds(broken: dict[str, int]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"name": "odd", **broken}, Plan)

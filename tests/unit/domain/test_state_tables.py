@@ -6,6 +6,7 @@ and not listed here fails `test_the_tables_list_every_state_and_command`.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, get_args
 from uuid import UUID
 
@@ -20,8 +21,10 @@ from domain.machines import MACHINES
 from domain.task import TASK, Task, TaskCommand
 from tests.unit.domain.given import (
     BROKEN,
+    FLAKY,
     HOLD_ID,
     NEXT_HOLD_ID,
+    NOON,
     OPENING,
     PRICE,
     a_ledger,
@@ -37,24 +40,28 @@ from tests.unit.domain.given import (
 
 # A cell is the state that follows, with the event that leads there, or `quiet`, or the refusal.
 TASK_TABLE = """
-command          absent         queued            running            cancelling           completed         failed            cancelled
-SubmitTask       queued         AlreadyExists     AlreadyExists      AlreadyExists        AlreadyExists     AlreadyExists     AlreadyExists
-StartTask        NotFound       running           IllegalTransition  IllegalTransition    IllegalTransition IllegalTransition IllegalTransition
-ReachStage       NotFound       LeaseLost         running            IllegalTransition    IllegalTransition IllegalTransition IllegalTransition
-ReleaseTask      NotFound       LeaseLost         queued             cancelled            IllegalTransition IllegalTransition IllegalTransition
-StallTask        NotFound       LeaseLost         queued             cancelled            IllegalTransition IllegalTransition IllegalTransition
-StallTask/last   NotFound       LeaseLost         failed             cancelled            IllegalTransition IllegalTransition IllegalTransition
-CompleteTask     NotFound       LeaseLost         completed          completed            quiet             IllegalTransition IllegalTransition
-FailTask         NotFound       LeaseLost         failed             failed               IllegalTransition quiet             IllegalTransition
-CancelTask       NotFound       cancelled         cancelling         quiet                IllegalTransition IllegalTransition quiet
-ConfirmCancel    NotFound       LeaseLost         IllegalTransition  cancelled            IllegalTransition IllegalTransition quiet
-RetryTask        NotFound       IllegalTransition IllegalTransition  IllegalTransition    IllegalTransition queued            IllegalTransition
-ReachStage/old   NotFound       LeaseLost         LeaseLost          LeaseLost            LeaseLost         LeaseLost         LeaseLost
-ReleaseTask/old  NotFound       LeaseLost         LeaseLost          LeaseLost            LeaseLost         LeaseLost         LeaseLost
-StallTask/old    NotFound       LeaseLost         LeaseLost          LeaseLost            LeaseLost         LeaseLost         LeaseLost
-CompleteTask/old NotFound       LeaseLost         LeaseLost          LeaseLost            LeaseLost         LeaseLost         LeaseLost
-FailTask/old     NotFound       LeaseLost         LeaseLost          LeaseLost            LeaseLost         LeaseLost         LeaseLost
-ConfirmCancel/old NotFound      LeaseLost         LeaseLost          LeaseLost            LeaseLost         LeaseLost         LeaseLost
+command           absent   queued            running           backoff           cancelling        completed         failed            cancelled
+SubmitTask        queued   AlreadyExists     AlreadyExists     AlreadyExists     AlreadyExists     AlreadyExists     AlreadyExists     AlreadyExists
+StartTask         NotFound running           IllegalTransition running           IllegalTransition IllegalTransition IllegalTransition IllegalTransition
+ReachStage        NotFound LeaseLost         running           LeaseLost         IllegalTransition IllegalTransition IllegalTransition IllegalTransition
+ReleaseTask       NotFound LeaseLost         queued            LeaseLost         cancelled         IllegalTransition IllegalTransition IllegalTransition
+StallTask         NotFound LeaseLost         queued            LeaseLost         cancelled         IllegalTransition IllegalTransition IllegalTransition
+StallTask/last    NotFound LeaseLost         failed            LeaseLost         cancelled         IllegalTransition IllegalTransition IllegalTransition
+CompleteTask      NotFound LeaseLost         completed         LeaseLost         completed         quiet             IllegalTransition IllegalTransition
+FailTask          NotFound LeaseLost         failed            quiet             failed            IllegalTransition quiet             IllegalTransition
+FailTask/flaky    NotFound LeaseLost         backoff           quiet             failed            IllegalTransition quiet             IllegalTransition
+FailTask/last     NotFound LeaseLost         failed            quiet             failed            IllegalTransition quiet             IllegalTransition
+ExpireTask        NotFound failed            failed            failed            cancelled         quiet             quiet             quiet
+ExpireTask/early  NotFound quiet             quiet             quiet             quiet             quiet             quiet             quiet
+CancelTask        NotFound cancelled         cancelling        cancelled         quiet             IllegalTransition IllegalTransition quiet
+ConfirmCancel     NotFound LeaseLost         IllegalTransition LeaseLost         cancelled         IllegalTransition IllegalTransition quiet
+RetryTask         NotFound IllegalTransition IllegalTransition IllegalTransition IllegalTransition IllegalTransition queued            IllegalTransition
+ReachStage/old    NotFound LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost
+ReleaseTask/old   NotFound LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost
+StallTask/old     NotFound LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost
+CompleteTask/old  NotFound LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost
+FailTask/old      NotFound LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost
+ConfirmCancel/old NotFound LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost
 """  # noqa: E501 - a table
 TASK_EVENTS = {
     ("SubmitTask", "queued"): "TaskSubmitted",
@@ -67,6 +74,9 @@ TASK_EVENTS = {
     ("StallTask", "cancelled"): "TaskCancelled",
     ("CompleteTask", "completed"): "TaskCompleted",
     ("FailTask", "failed"): "TaskFailed",
+    ("FailTask", "backoff"): "TaskAttemptFailed",
+    ("ExpireTask", "failed"): "TaskFailed",
+    ("ExpireTask", "cancelled"): "TaskCancelled",
     ("CancelTask", "cancelled"): "TaskCancelled",
     ("CancelTask", "cancelling"): "TaskCancelRequested",
     ("ConfirmCancel", "cancelled"): "TaskCancelled",
@@ -94,6 +104,8 @@ TRIGGERS = {
         "StallTask": "stall",
         "CompleteTask": "complete",
         "FailTask": "fail",
+        "FailTask/flaky": "fail_attempt",
+        "ExpireTask": "expire",
         "CancelTask": "cancel",
         "ConfirmCancel": "confirm_cancel",
         "RetryTask": "retry",
@@ -145,7 +157,9 @@ def test_the_tables_list_every_state_and_command() -> None:
         if "token" in command.__struct_fields__
     }
     assert commands_of(TASK_TABLE) == (
-        names(TaskCommand) | {"StallTask/last"} | {f"{name}/old" for name in fenced}
+        names(TaskCommand)
+        | {"StallTask/last", "FailTask/flaky", "FailTask/last", "ExpireTask/early"}
+        | {f"{name}/old" for name in fenced}
     )
     assert commands_of(ACCOUNT_TABLE) == names(LedgerCommand)
     assert {(c.split("/")[0], o) for c, _, o in cells(TASK_TABLE) if o in TASK.states} == set(
@@ -156,11 +170,15 @@ def test_the_tables_list_every_state_and_command() -> None:
 def task_commands(state: Task | None) -> dict[str, TaskCommand]:
     """One command of each row, with the token of `state`; `/old` with the one before."""
     token = state.token if state else 1
+    flaky = task.FailTask(token=token, failure=FLAKY)
     current: dict[str, TaskCommand] = {
         "SubmitTask": submission(),
         "StartTask": task.StartTask(worker="w"),
         "RetryTask": task.RetryTask(hold_id=NEXT_HOLD_ID, credits=PRICE),
         "CancelTask": task.CancelTask(),
+        "ExpireTask": task.ExpireTask(),
+        "ExpireTask/early": task.ExpireTask(),
+        "FailTask/flaky": flaky,
     }
     for suffix, number in (("", token), ("/last", token), ("/old", token - 1)):
         current |= {
@@ -171,24 +189,32 @@ def task_commands(state: Task | None) -> dict[str, TaskCommand]:
             f"FailTask{suffix}": task.FailTask(token=number, failure=BROKEN),
             f"ConfirmCancel{suffix}": task.ConfirmCancel(token=number),
         }
-    return current
+    return current | {"FailTask/last": flaky}
 
 
 @pytest.mark.parametrize(("name", "status", "outcome"), cells(TASK_TABLE))
 def test_each_cell_of_the_task(name: str, status: str, outcome: str) -> None:
-    stalls_max = 0 if name == "StallTask/last" else 3
-    before = None if status == "absent" else task_in(status, stalls_max=stalls_max)
+    before = None if status == "absent" else before_cell(name, status)
     command = task_commands(before)[name]
+    at = before.deadline_at if before is not None and name == "ExpireTask" else NOON
     if outcome not in TASK.states:
-        assert_refused_or_quiet(task.decide, before, command, outcome)
+        assert_refused_or_quiet(task.decide, before, command, outcome, at)
         return
-    (event,) = task.decide(before, command, metadata())
+    (event,) = task.decide(before, command, metadata(at))
     assert type(event).__name__ == TASK_EVENTS[name.split("/", maxsplit=1)[0], outcome]
-    assert_next_in_stream(event, before)
+    assert_next_in_stream(event, before, at)
     assert fold_task([event], before).status == outcome
     if before is not None:
-        trigger = TRIGGERS["task"][name.split("/", maxsplit=1)[0]]
+        pulling = "FailTask/flaky" if outcome == "backoff" else name.split("/", maxsplit=1)[0]
+        trigger = TRIGGERS["task"][pulling]
         assert TASK.target(trigger, before.status, before) == outcome
+
+
+def before_cell(name: str, status: str) -> Task:
+    """The task of a cell: in a row `/last` one with nothing left, which `backoff` cannot be."""
+    stalls_max = 0 if name == "StallTask/last" else 3
+    attempts_max = 1 if name == "FailTask/last" and status != "backoff" else 3
+    return task_in(status, stalls_max=stalls_max, attempts_max=attempts_max)
 
 
 @pytest.mark.parametrize(("name", "status", "outcome"), cells(ACCOUNT_TABLE))
@@ -243,17 +269,21 @@ def test_a_queued_task_of_a_later_run_is_fenced_like_a_new_one() -> None:
         assert before.token == 1, name
 
 
-def assert_refused_or_quiet(decide: Any, before: object, command: object, outcome: str) -> None:
+def assert_refused_or_quiet(
+    decide: Any, before: object, command: object, outcome: str, at: datetime = NOON
+) -> None:
     if outcome == "quiet":
-        assert decide(before, command, metadata()) == ()
+        assert decide(before, command, metadata(at)) == ()
         return
     with pytest.raises(DomainError) as refusal:
-        decide(before, command, metadata())
+        decide(before, command, metadata(at))
     assert type(refusal.value).__name__ == outcome
 
 
-def assert_next_in_stream(event: Event, before: Task | CreditLedger | None) -> None:
+def assert_next_in_stream(
+    event: Event, before: Task | CreditLedger | None, at: datetime = NOON
+) -> None:
     version = before.version if before else 0
     stream: UUID | None = before.id if before else event.originator_id
     assert (event.originator_id, event.originator_version) == (stream, version + 1)
-    assert event.meta == metadata()
+    assert event.meta == metadata(at)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
+from msgspec.structs import replace
 
 from domain import task
 from domain.event import Event
@@ -19,6 +20,7 @@ from domain.task import (
     CancelTask,
     CompleteTask,
     ConfirmCancel,
+    ExpireTask,
     FailTask,
     ReachStage,
     ReleaseTask,
@@ -97,7 +99,7 @@ def test_a_wait_begins_when_the_task_may_start() -> None:
 
 
 def test_a_failure_is_counted_by_its_type_and_a_retry_waits_anew() -> None:
-    fail = FailTask(token=1, failure=failure("network"))
+    fail = FailTask(token=1, failure=failure("network", retryable=False))
     retry = RetryTask(hold_id=NEXT_HOLD_ID, credits=10)
     events = one_task((0, submitted()), (1, START), (3, fail), (20, retry), (25, START))
     assert list(counted(events).values())[2:] == [
@@ -105,6 +107,23 @@ def test_a_failure_is_counted_by_its_type_and_a_retry_waits_anew() -> None:
         count(20, "queued"),
         count(25, "running", waited_us=5 * MINUTE_US),
     ]
+
+
+def test_a_failed_attempt_has_run_and_its_pause_is_no_wait() -> None:
+    """The clock runs into the next hour, so that the second start has a count of its own."""
+    fail = FailTask(token=1, failure=failure("network"), retry_after_seconds=120)
+    patient = replace(submitted(), run_seconds_max=3_600)
+    events = one_task((0, patient), (1, START), (9, fail), (15, START))
+    assert list(counted(events).values())[2:] == [
+        count(9, "backoff", "network", runs=1, ran_us=8 * MINUTE_US),
+        count(15, "running", waited_us=4 * MINUTE_US),
+    ]
+
+
+def test_a_task_that_expires_in_the_queue_has_run_nothing() -> None:
+    events = one_task((0, replace(submitted(), queue_seconds_max=240)), (5, ExpireTask()))
+    [_, failed] = counted(events).values()
+    assert failed == count(5, "failed", "timeout", credits_released=10)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +194,8 @@ def test_the_counts_agree_with_the_tasks_that_the_domain_folds(seed: int) -> Non
             state = states[event.originator_id] = task.evolve(
                 states.get(event.originator_id), event
             )
-            reason = state.failure.type if state.status == "failed" and state.failure else ""
+            failed = state.status in {"failed", "backoff"}
+            reason = state.failure.type if failed and state.failure else ""
             entered[hour_of(event.meta.at), state.type, state.status, reason] += 1
     assert {(c.hour, c.type, c.state, c.failure_type): c.entered for c in counts} == entered
     tasks = history.tasks.values()
