@@ -1,0 +1,1 @@
+"""Where the domain meets the world: PostgreSQL, files, other people's servers, the clock."""

@@ -1,0 +1,1 @@
+"""Delivery: the composition root, the use cases, the processes, HTTP and the command line."""

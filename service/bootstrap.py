@@ -26,6 +26,7 @@ from adapters.uploads import Uploads
 from adapters.wakeup import QUEUED, Wakeup
 from service.command_bus import CommandBus
 from service.handlers import SHIPPED
+from service.hooks import Hook, Hooks, load_hooks
 from service.settings import Settings
 from service.task_types import TaskTypes, discover
 from service.worker import Worker, WorkerLimits
@@ -50,16 +51,23 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     keys: ApiKeys
     storage: ObjectStorage
     fetch: Downloads
+    hooks: tuple[Hook, ...]
 
-    def worker(self, name: str | None = None) -> Worker:
-        """A worker of this process, not yet running."""
+    def worker(
+        self,
+        name: str | None = None,
+        *,
+        hooks: Iterable[Hook] = (),
+        grace_seconds: float | None = None,
+    ) -> Worker:
+        """A worker of this process, not yet running; `hooks` come on top of the configured ones."""
         settings = self.settings
         limits = WorkerLimits(
             tasks_max=settings.worker_concurrency,
             claim_tasks_max=settings.claim_batch_max,
             heartbeat_seconds=settings.heartbeat_seconds,
             poll_seconds=settings.poll_seconds,
-            grace_seconds=settings.drain_seconds_max,
+            grace_seconds=settings.drain_seconds_max if grace_seconds is None else grace_seconds,
         )
         return Worker(
             self.bus,
@@ -70,6 +78,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
             objects=lambda task: self.storage.of_task(task.account_id, task.id, task.token),
             limits=limits,
             name=name,
+            hooks=Hooks([*self.hooks, *hooks]),
         )
 
     def projectors(self) -> list[Projector]:
@@ -123,6 +132,7 @@ async def open_service(
                 AddressGuard(allow_loopback=settings.allow_loopback_urls),
                 uploads=Uploads(settings.data_folder / "uploads"),
             ),
+            hooks=tuple(load_hooks(settings.hooks)),
         )
 
 

@@ -284,7 +284,6 @@ class CommandBus:
     async def reach_stage(
         self,
         task_id: UUID,
-        account_id: UUID,
         *,
         token: int,
         stage: str,
@@ -292,9 +291,14 @@ class CommandBus:
         worker: str,
         once: Once | None = None,
     ) -> Committed:
-        """Record that the attempt came to a stage."""
+        """Record that the attempt came to a stage; the account's ledger is not asked."""
         command = task.ReachStage(token=token, stage=stage, percent=percent)
-        return await self.proceed(task_id, account_id, command, worker=worker, once=once)
+
+        def decide(states: States, meta: Metadata) -> Sequence[Event]:
+            return metering.proceed(states[task_id], None, command, meta)
+
+        origin = Origin(actor=worker, correlation_id=task_id)
+        return await self._execute(decide, origin, streams=(Stream(TASKS, task_id),), once=once)
 
     async def complete(
         self,

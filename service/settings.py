@@ -19,7 +19,7 @@ FILE_VARIABLE = "TALLYSTICK_CONFIG"
 FILE_NAME = "tallystick.toml"
 SECRET_FIELDS = frozenset({"database_url", "object_store_url"})
 """Their values may hold passwords, and are never shown."""
-LIST_FIELDS = frozenset({"handlers"})
+LIST_FIELDS = frozenset({"handlers", "hooks"})
 """In the environment their items are separated by commas."""
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
@@ -76,6 +76,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             description="Task types of other packages, each `package.module:name` of a handler or"
             " a list of them; in the environment separated by commas. Installed packages may"
             " name theirs as entry points of the group `tallystick.handlers` instead."
+        ),
+    ] = ()
+
+    hooks: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Functions that are told of what a worker does, each"
+            " `package.module:name`; in the environment separated by commas."
         ),
     ] = ()
 

@@ -35,6 +35,7 @@ from domain.task import (
 )
 from service.attempt import Attempt, failure_of, perform
 from service.command_bus import CommandBus
+from service.hooks import Hooks, Moment, Notice
 from service.identifiers import new_id
 from service.task_types import TaskTypes
 from tallystick.handler import Fetch, Objects, TaskCancelled, TaskFailure
@@ -118,6 +119,7 @@ class Worker:
         limits: WorkerLimits | None = None,
         scratch: Path | None = None,
         name: str | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{new_id().hex[-6:]}"
         self.limits = limits or WorkerLimits()
@@ -128,6 +130,7 @@ class Worker:
         self._fetch = fetch
         self._objects = objects
         self._scratch = scratch
+        self._hooks = hooks or Hooks()
         self._held: dict[UUID, _Held] = {}
         self._freed = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -142,12 +145,19 @@ class Worker:
         self._stopping.set()
         self._freed.set()
 
-    async def run(self) -> None:
-        """Claim and work until `stop`; no fault of the database or of a handler ends it."""
+    async def run(self, *, until_idle: bool = False) -> None:
+        """Claim and work until `stop`; no fault of the database or of a handler ends it.
+
+        With `until_idle` also until there is nothing left to claim and nothing held.
+        """
         keeper = asyncio.create_task(self._keep_leases(), name=f"{self.name} leases")
         try:
             while not self._stopping.is_set():
-                await self._turn()
+                if await self._turn():
+                    continue
+                if until_idle and not self._held:
+                    break
+                await self._rest(until_idle=until_idle)
             await self._wind_down()
         finally:
             keeper.cancel()
@@ -155,13 +165,13 @@ class Worker:
                 if held.job is not None:
                     held.job.cancel()
 
-    async def _turn(self) -> None:
-        """Claim what there is room for, or wait until there is room or work."""
+    async def _turn(self) -> bool:
+        """Claim what there is room for, or wait until there is room; False when work ran out."""
         free = self.limits.tasks_max - len(self._held)
         if free <= 0:
             self._freed.clear()
             await self._freed.wait()
-            return
+            return True
         limit = min(free, self.limits.claim_tasks_max)
         try:
             tasks = await self._bus.claim(self.name, self._types.names, limit)
@@ -170,15 +180,17 @@ class Worker:
             tasks = []
         for task in tasks:
             self._begin(task)
-        if len(tasks) < limit:
-            await self._rest()
+        return len(tasks) == limit
 
-    async def _rest(self) -> None:
+    async def _rest(self, *, until_idle: bool) -> None:
         """Wait for work, for the next poll, or for the end."""
         waits = [
             asyncio.ensure_future(self._wake.wait(self.limits.poll_seconds)),
             asyncio.ensure_future(self._stopping.wait()),
         ]
+        if until_idle:
+            self._freed.clear()
+            waits.append(asyncio.ensure_future(self._freed.wait()))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -194,6 +206,7 @@ class Worker:
         for held in list(self._held.values()):
             held.stop("handed back")
         await asyncio.gather(*(h.job for h in self._held.values() if h.job), return_exceptions=True)
+        await self._hooks.settle()
 
     # One task, from its start to its one end.
 
@@ -210,6 +223,7 @@ class Worker:
             )
         held = _Held(task, attempt)
         self._held[task.id] = held
+        self._tell("active", task)
         held.job = asyncio.create_task(self._work(held))
 
     async def _work(self, held: _Held) -> None:
@@ -259,6 +273,7 @@ class Worker:
     async def _record_stop(self, held: _Held) -> str:
         token = held.task.token
         if held.stop_reason == "lost":
+            self._tell("stalled", held.task)
             return "lost"
         if held.stop_reason == "handed back":
             reason = "the worker is shutting down"
@@ -291,13 +306,18 @@ class Worker:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, RECORD_PAUSE_SECONDS_MAX)
             else:
-                return str(committed.states[task.id].status)
+                ended: Task = committed.states[task.id]
+                if moment := _MOMENTS.get(ended.status):
+                    self._tell(moment, ended)
+                return ended.status
+
+    def _tell(self, moment: Moment, task: Task, progress: Heartbeat | None = None) -> None:
+        self._hooks.tell(Notice(moment=moment, worker=self.name, task=task, progress=progress))
 
     async def _reach_stage(self, task: Task, stage: str, percent: int) -> None:
         try:
             await self._bus.reach_stage(
                 task.id,
-                task.account_id,
                 token=task.token,
                 stage=stage,
                 percent=percent,
@@ -326,10 +346,14 @@ class Worker:
     async def _renew(self, beating: list[_Held]) -> None:
         asked = time.monotonic()
         try:
-            states = await self._leases.renew([held.heartbeat() for held in beating])
+            beats = [held.heartbeat() for held in beating]
+            states = await self._leases.renew(beats)
         except Unavailable as error:
             _log.warning("leases.failed", worker=self.name, error=str(error))
             return
+        for held, beat in zip(beating, beats, strict=True):
+            if beat.percent is not None:
+                self._tell("progress", held.task, beat)
         for held in beating:
             match states[held.task.id]:
                 case "held":
@@ -346,6 +370,14 @@ class Worker:
         for held in self._held.values():
             if held.renewed < oldest:
                 held.stop("lost")
+
+
+_MOMENTS: dict[str, Moment] = {
+    "completed": "completed",
+    "failed": "failed",
+    "backoff": "retrying",
+    "cancelled": "cancelled",
+}
 
 
 def _has_news(held: _Held) -> bool:

@@ -164,7 +164,7 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
         return not inspect.iscoroutinefunction(self.function)
 
 
-def handler(
+def handler(  # noqa: PLR0913 - each is a part of the declaration
     name: str,
     *,
     price_credits: int,

@@ -230,7 +230,9 @@ BEGIN
                 WHEN excluded.token > t.token OR excluded.status NOT IN ('running', 'cancelling') THEN excluded.percent
                 ELSE greatest(t.percent, excluded.percent)
             END,
-            message = CASE WHEN excluded.token > t.token THEN NULL ELSE t.message END,
+            message = CASE
+                WHEN excluded.token > t.token OR excluded.percent > t.percent THEN NULL ELSE t.message
+            END,
             progress_completed = CASE WHEN excluded.token > t.token THEN NULL ELSE t.progress_completed END,
             progress_total = CASE WHEN excluded.token > t.token THEN NULL ELSE t.progress_total END;
     END IF;

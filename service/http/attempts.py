@@ -92,7 +92,7 @@ async def reach_stage(call: Call, given: StageReport) -> Answer:
 
     async def command(target: Target, worker: str, once: Once | None) -> Committed:
         return await call.service.bus.reach_stage(
-            *target,
+            target.task_id,
             token=given.token,
             stage=given.stage,
             percent=await _stage_percent(call, target.task_id, given),

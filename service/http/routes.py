@@ -14,6 +14,7 @@ from service.http import (
     statistics,
     task_types,
     tasks,
+    tick,
     vital_signs,
 )
 from service.http.route import Route
@@ -21,7 +22,7 @@ from service.http.route import Route
 GROUPS: dict[str, tuple[Route, ...]] = {
     "Tasks": (*tasks.ROUTES, *history.ROUTES, *task_types.ROUTES),
     "Accounts": accounts.ROUTES,
-    "Workers": (*claims.ROUTES, *attempts.ROUTES),
+    "Workers": (*claims.ROUTES, *attempts.ROUTES, *tick.ROUTES),
     "Administration": (*keys.ROUTES, *statistics.ROUTES),
     "Operation": (*vital_signs.ROUTES, *documents.ROUTES),
 }
