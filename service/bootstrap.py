@@ -131,6 +131,7 @@ async def open_service(
             fetch=Downloads(
                 AddressGuard(allow_loopback=settings.allow_loopback_urls),
                 uploads=Uploads(settings.data_folder / "uploads"),
+                size_bytes_max=settings.download_bytes_max,
             ),
             hooks=tuple(load_hooks(settings.hooks)),
         )
