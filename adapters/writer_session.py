@@ -117,7 +117,8 @@ class WriterSession:
             f"{conninfo_to_dict(self._dsn).get('options') or ''}"
             f" -c idle_in_transaction_session_timeout={self._idle_milliseconds_max}"
             " -c default_transaction_isolation=read\\ committed"
-            " -c plan_cache_mode=force_generic_plan"
+            # A plan made while the tables are empty must stay good when they are full.
+            " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
         )
         return await psycopg.AsyncConnection.connect(
             self._dsn,
