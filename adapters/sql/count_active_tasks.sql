@@ -1,16 +1,19 @@
--- Waiting, delayed and active tasks by type, and the age of the oldest that could start.
+-- Waiting, delayed and active tasks by type, and how long the first that could start has waited.
 SELECT
     type,
-    count(*) FILTER (WHERE status = 'queued' AND (not_before IS NULL OR not_before <= clock_timestamp())),
-    count(*) FILTER (WHERE status = 'queued' AND not_before > clock_timestamp()),
-    count(*) FILTER (WHERE status IN ('running', 'cancelling')),
+    count(*) FILTER (WHERE due_at <= clock_timestamp()),
+    count(*) FILTER (WHERE due_at > clock_timestamp()),
+    count(*) FILTER (WHERE due_at IS NULL),
     coalesce(
-        extract(epoch FROM clock_timestamp() - min(greatest(queued_at, not_before)) FILTER (
-            WHERE status = 'queued' AND (not_before IS NULL OR not_before <= clock_timestamp())
-        )),
+        extract(epoch FROM clock_timestamp() - min(due_at) FILTER (WHERE due_at <= clock_timestamp())),
         0
     )::float8
-FROM tasks
-WHERE status IN ('queued', 'running', 'cancelling')
+FROM (
+    SELECT
+        type,
+        CASE WHEN status IN ('queued', 'backoff') THEN greatest(queued_at, not_before) END AS due_at
+    FROM tasks
+    WHERE status IN ('queued', 'backoff', 'running', 'cancelling')
+) AS active
 GROUP BY type
 ORDER BY type

@@ -104,13 +104,15 @@ class PendingQuery(Paging, frozen=True, kw_only=True):
     refusals=("invalid_cursor",),
 )
 async def list_pending_tasks(call: Call, query: PendingQuery) -> Answer:
-    """Queued tasks of all accounts, newest first, without their input."""
+    """Tasks of all accounts that wait for a worker, newest first, without their input."""
     limit = page_limit(call, query)
     position = position_of(call, query)
-    wanted = TaskFilter(statuses=("queued",), types=query.type)
+    wanted = TaskFilter(statuses=("queued", "backoff"), types=query.type)
     before = UUID(bytes=position) if position else None
     views = await call.service.queries.tasks(wanted, before=before, limit=limit)
     last = views[-1].task.id if len(views) == limit else None
+    if last and not await call.service.queries.tasks(wanted, before=last, limit=1):
+        last = None
     items = [task_resource(v.task, operator=True, view=v, documents=False) for v in views]
     return page_answer(call, query, items, last.bytes if last else None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -27,6 +27,7 @@ TASK = TaskResource(
     project=None,
     run=1,
     attempt=0,
+    attempts_max=3,
     progress=Progress(percent=0, stage=None),
     credits=Credits(held=5, charged=0, released=0),
     failure=None,
@@ -34,6 +35,7 @@ TASK = TaskResource(
     updated_at=_AT,
     queued_at=_AT,
     not_before=None,
+    deadline_at=_AT + timedelta(days=1),
     started_at=None,
     ended_at=None,
     input=Raw(b'{"url":"https://example.com/clip.mp4"}'),

@@ -123,7 +123,7 @@ def _data(event: Event, *, operator: bool) -> dict[str, Any]:
         for name in event.__struct_fields__
         if name not in hidden
     }
-    if isinstance(event, TaskFailed) and not operator:
+    if not operator and "failure" in data:
         data["failure"].pop("detail", None)
     return data
 

@@ -49,7 +49,11 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskResource(msgspec.Struct, frozen=True, kw_only=True):
-    """Lists leave out `input` and `result`; `worker` and `lease_until` are for operators."""
+    """Lists leave out `input` and `result`; `worker` and `lease_until` are for operators.
+
+    In `backoff`, `failure` is that of the last attempt, and the next may start at `not_before`.
+    Past `deadline_at` the run fails as `timeout`.
+    """
 
     id: TaskId
     type: str
@@ -60,6 +64,7 @@ class TaskResource(msgspec.Struct, frozen=True, kw_only=True):
     project: str | None
     run: int
     attempt: int
+    attempts_max: int
     progress: Progress
     credits: Credits
     failure: Failure | None
@@ -67,6 +72,7 @@ class TaskResource(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
     queued_at: datetime
     not_before: datetime | None
+    deadline_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
     input: JsonObject | UnsetType = UNSET
@@ -93,6 +99,7 @@ def task_resource(
         project=task.project,
         run=task.run,
         attempt=task.attempt,
+        attempts_max=task.attempts_max,
         progress=_progress(task, view),
         credits=Credits(
             held=task.credits_held, charged=task.credits_charged, released=task.credits_released
@@ -102,6 +109,7 @@ def task_resource(
         updated_at=task.updated_at,
         queued_at=task.queued_at,
         not_before=task.not_before,
+        deadline_at=task.deadline_at,
         started_at=task.started_at,
         ended_at=task.ended_at,
         input=task.input if documents else UNSET,

@@ -14,13 +14,19 @@ from tallystick.handler import Handler
 
 
 class TaskType(msgspec.Struct, frozen=True, kw_only=True):
-    """The schemas are JSON Schema (2020-12); null where a type's own cannot be told."""
+    """The schemas are JSON Schema (2020-12); null where a type's own cannot be told.
+
+    The seconds bound one attempt, the wait for the first start, and all attempts from then on.
+    """
 
     name: str
     description: str
     price_credits: int
     stages: dict[str, int]
+    attempts_max: int
     attempt_seconds_max: int
+    queue_seconds_max: int
+    run_seconds_max: int
     input_schema: dict[str, Any] | None
     output_schema: dict[str, Any] | None
 
@@ -56,7 +62,10 @@ def _task_type(handler: Handler) -> TaskType:
         description=handler.description,
         price_credits=handler.price_credits,
         stages=dict(handler.stages),
+        attempts_max=handler.attempts_max,
         attempt_seconds_max=handler.attempt_seconds_max,
+        queue_seconds_max=handler.queue_seconds_max,
+        run_seconds_max=handler.run_seconds_max,
         input_schema=_schema(handler.input_type),
         output_schema=_schema(handler.output_type),
     )

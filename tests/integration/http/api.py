@@ -28,6 +28,8 @@ from tallystick.handler import Context, handler
 PRICE = 5
 CREDITS = 1_000
 SETUP = Origin(actor="setup")
+FINAL = {"type": "network", "retryable": False}
+"""A failure after which no attempt follows."""
 JSON = {"content-type": "application/json"}
 
 

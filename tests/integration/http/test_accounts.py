@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.identifiers import new_id, public_id
-from tests.integration.http.api import CREDITS, PRICE, Api
+from tests.integration.http.api import CREDITS, FINAL, PRICE, Api
 
 GRANT = {"amount": 50, "kind": "paid", "source_ref": "invoice-1", "reason": "top-up"}
 
@@ -134,7 +134,7 @@ async def test_statistics_count_states_and_the_queue(api: Api) -> None:
     task = await api.submit()
     await api.submit()
     [claimed] = await api.claim()
-    await api.work(task["id"], "fail", claimed["token"], failure={"type": "network"})
+    await api.work(task["id"], "fail", claimed["token"], failure=FINAL)
     await api.project()
 
     found = (await api.get("/v1/statistics?bucket=total", "admin")).json()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.integration.http.api import PRICE, Api
+from tests.integration.http.api import FINAL, PRICE, Api
 
 
 async def test_history_tells_the_task_and_its_money_in_the_order_of_the_log(api: Api) -> None:
@@ -30,9 +30,18 @@ async def test_history_tells_the_task_and_its_money_in_the_order_of_the_log(api:
 async def test_history_shows_operators_more_than_users(api: Api) -> None:
     task = await api.submit()
     [claimed] = await api.claim()
-    failure = {"type": "model_error", "detail": "stack trace"}
+    failure = {"type": "network", "detail": "stack trace"}
     await api.work(task["id"], "fail", claimed["token"], failure=failure)
-    path = f"/v1/tasks/{task['id']}/history"
+    await api.post(f"/v1/tasks/{task['id']}/cancel")
+    ended = await api.submit()
+    [claimed] = await api.claim()
+    await api.work(ended["id"], "fail", claimed["token"], failure=failure | FINAL)
+    await _operators_see_more(api, task["id"])
+    await _operators_see_more(api, ended["id"])
+
+
+async def _operators_see_more(api: Api, task_id: str) -> None:
+    path = f"/v1/tasks/{task_id}/history"
 
     users, operators = (await api.get(path)).text, (await api.get(path, "admin")).text
 
@@ -45,7 +54,7 @@ async def test_history_shows_operators_more_than_users(api: Api) -> None:
 async def test_history_comes_in_pages_that_add_up(api: Api) -> None:
     task = await api.submit()
     [claimed] = await api.claim()
-    await api.work(task["id"], "fail", claimed["token"], failure={"type": "network"})
+    await api.work(task["id"], "fail", claimed["token"], failure=FINAL)
     await api.post(f"/v1/tasks/{task['id']}/retry")
     whole = (await api.get(f"/v1/tasks/{task['id']}/history")).json()["items"]
 

@@ -11,7 +11,7 @@ import pytest
 from adapters.wakeup import Watch
 from service.http.waiters import Waiters
 from service.identifiers import parse_id
-from tests.integration.http.api import Api
+from tests.integration.http.api import FINAL, Api
 
 BODY = {"type": "double", "input": {"n": 1}}
 LONG = "wait=30"
@@ -47,7 +47,7 @@ async def test_all_who_read_and_wait_are_answered_by_one_end(api: Api) -> None:
     task = await api.submit()
     reads = [api.get(f"/v1/tasks/{task['id']}", prefer=LONG) for _ in range(20)]
 
-    *answers, _ = await asyncio.gather(*reads, _end(api, verb="fail", failure={"type": "network"}))
+    *answers, _ = await asyncio.gather(*reads, _end(api, verb="fail", failure=FINAL))
 
     for answer in answers:
         assert isinstance(answer, httpx.Response)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 
-from tests.integration.http.api import CREDITS, JSON, PRICE, Api
+from tests.integration.http.api import CREDITS, FINAL, JSON, PRICE, Api
 
 
 async def _claimed(api: Api) -> tuple[str, int]:
@@ -23,7 +25,7 @@ async def test_a_claim_brings_the_input_a_token_and_a_lease(api: Api) -> None:
     assert (first["id"], second["id"]) == (urgent["id"], task["id"])
     assert second["input"] == {"n": 4}
     assert (second["token"], second["run"], second["attempt"]) == (1, 1, 1)
-    lease_until = msgspec.convert(second["lease_until"], type=type(api.service.clock.now()))
+    lease_until = msgspec.convert(second["lease_until"], type=datetime)
     left = (lease_until - api.service.clock.now()).total_seconds()
     assert 0 < left <= api.service.leases.lease_seconds
     assert await api.claim(types=["double"]) == []
@@ -147,6 +149,27 @@ async def test_failing_gives_the_credits_back(api: Api) -> None:
     assert await api.balance() == (CREDITS, 0, 0)
 
 
+async def test_a_failure_that_may_pass_is_tried_again_later_and_keeps_its_credits(api: Api) -> None:
+    task_id, token = await _claimed(api)
+    failure = {"type": "rate_limited", "detail": "429 from 10.0.0.1"}
+
+    answer = await api.work(task_id, "fail", token, failure=failure | {"retry_after_seconds": 100})
+
+    assert (answer.json()["status"], answer.json()["credits"]["held"]) == ("backoff", PRICE)
+    shown = (await api.get(f"/v1/tasks/{task_id}")).json()
+    assert shown["failure"]["type"] == "rate_limited"
+    assert "detail" not in shown["failure"]
+    again_at = msgspec.convert(shown["not_before"], type=datetime)
+    assert 90 < (again_at - api.service.clock.now()).total_seconds() <= 100
+    assert await api.claim() == []
+    pending = (await api.get("/v1/worker/tasks", "worker")).json()["items"]
+    assert [task["id"] for task in pending] == [task_id]
+    checks = (await api.get("/health/ready", None)).json()["checks"]
+    assert [(t["waiting"], t["delayed"]) for t in checks["queue"]["types"]] == [(0, 1)]
+    cancelled = await api.post(f"/v1/tasks/{task_id}/cancel")
+    assert cancelled.json()["credits"]["released"] == PRICE
+
+
 async def test_a_task_handed_back_is_claimed_again_with_a_new_token(api: Api) -> None:
     task_id, token = await _claimed(api)
 
@@ -167,7 +190,7 @@ async def test_a_stale_token_is_refused_by_every_verb(api: Api) -> None:
         ("progress", {"progress": {"percent": 1}}),
         ("stage", {"stage": "half"}),
         ("complete", {"result": {"n": 1}}),
-        ("fail", {"failure": {"type": "network"}}),
+        ("fail", {"failure": FINAL}),
         ("release", {}),
     ):
         answer = await api.work(task_id, verb, token, **more)
