@@ -49,8 +49,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     `answers` says which body comes with which status; None is one without JSON. `refusals` are
     codes besides those that follow from the declaration; `media` are those of a body that is no
-    struct. With `foreign`, the body holds data of
-    third parties. `links` are OpenAPI's: name to (operation, parameter, expression).
+    struct. With `foreign`, the body holds data of third parties. `links` are OpenAPI's: name to
+    (operation, parameter, expression).
     """
 
     method: Method
