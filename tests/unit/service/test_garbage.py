@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import gc
 
-import pytest
-
 from service.garbage import THRESHOLDS, calm_garbage_collection
 
 
 def test_collection_is_calm_for_the_while_and_as_before_afterwards() -> None:
     before = gc.get_threshold()
 
-    with pytest.raises(KeyError), calm_garbage_collection():
+    with calm_garbage_collection():
         assert gc.get_threshold() == THRESHOLDS
         assert gc.get_freeze_count() > 0
-        raise KeyError
 
     assert gc.get_threshold() == before
     assert gc.get_freeze_count() == 0
