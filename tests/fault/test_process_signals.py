@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from adapters.clock import DatabaseClock
 from tests.e2e.tallystick_process import Home, Running
 
 pytestmark = pytest.mark.fault
@@ -170,7 +172,8 @@ def test_the_parts_run_apart_and_another_worker_takes_over(home: Home) -> None:
 def test_a_client_that_waits_is_answered_and_does_not_hold_up_the_end(home: Home) -> None:
     home.environment["TALLYSTICK_DRAIN_SECONDS_MAX"] = "60"
     with dev(home) as first, ThreadPoolExecutor() as pool:
-        late = ("--not-before", "2099-01-01T00:00Z", "--json")
+        tomorrow = DatabaseClock().now() + timedelta(days=1)
+        late = ("--not-before", tomorrow.isoformat(), "--json")
         task_id = home.run("task", "submit", "wait_for_go", waiting_input(home), *late).json["id"]
         asked = pool.submit(
             httpx.get,
