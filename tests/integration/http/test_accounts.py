@@ -131,18 +131,25 @@ async def test_accounts_are_listed_oldest_first(api: Api) -> None:
 
 
 async def test_statistics_count_states_and_the_queue(api: Api) -> None:
-    task = await api.submit()
+    for type_ in ("param_error", "network"):
+        task = await api.submit()
+        [claimed] = await api.claim()
+        await api.work(task["id"], "fail", claimed["token"], failure={"type": type_})
     await api.submit()
-    [claimed] = await api.claim()
-    await api.work(task["id"], "fail", claimed["token"], failure={"type": "network"})
     await api.project()
 
     found = (await api.get("/v1/statistics?bucket=total", "admin")).json()
 
     counts = {(c["state"], c["failure_type"]): c["entered"] for c in found["counts"]}
-    assert counts == {("queued", ""): 2, ("running", ""): 1, ("failed", "network"): 1}
+    assert counts == {
+        ("queued", ""): 3,
+        ("running", ""): 2,
+        ("failed", "param_error"): 1,
+        ("backoff", "network"): 1,
+    }
     [queue] = found["queue"]
-    assert (queue["type"], queue["waiting"], queue["active"]) == ("double", 1, 0)
+    depth = (queue["waiting"], queue["delayed"], queue["active"])
+    assert (queue["type"], depth) == ("double", (1, 1, 0))
 
 
 async def test_a_span_of_statistics_that_is_none_is_refused(api: Api) -> None:

@@ -45,7 +45,7 @@ async def test_history_shows_operators_more_than_users(api: Api) -> None:
 async def test_history_comes_in_pages_that_add_up(api: Api) -> None:
     task = await api.submit()
     [claimed] = await api.claim()
-    await api.work(task["id"], "fail", claimed["token"], failure={"type": "network"})
+    await api.work(task["id"], "fail", claimed["token"], failure={"type": "param_error"})
     await api.post(f"/v1/tasks/{task['id']}/retry")
     whole = (await api.get(f"/v1/tasks/{task['id']}/history")).json()["items"]
 

@@ -212,7 +212,7 @@ async def test_a_failed_task_is_retried_with_a_new_hold_and_no_other_is(api: Api
     path = f"/v1/tasks/{task['id']}/retry"
     assert (await api.post(path)).json()["code"] == "illegal_transition"
     [claimed] = await api.claim()
-    await api.work(task["id"], "fail", claimed["token"], failure={"type": "network"})
+    await api.work(task["id"], "fail", claimed["token"], failure={"type": "param_error"})
     assert await api.balance() == (CREDITS, 0, 0)
 
     answer = await api.post(path, {})
@@ -226,7 +226,7 @@ async def test_a_failed_task_is_retried_with_a_new_hold_and_no_other_is(api: Api
 async def test_admins_cancel_and_retry_for_an_account(api: Api) -> None:
     task = await api.submit()
     [claimed] = await api.claim()
-    await api.work(task["id"], "fail", claimed["token"], failure={"type": "network"})
+    await api.work(task["id"], "fail", claimed["token"], failure={"type": "param_error"})
 
     retried = await api.post(f"/v1/tasks/{task['id']}/retry", as_="admin")
     cancelled = await api.post(f"/v1/tasks/{task['id']}/cancel", as_="admin")
