@@ -42,7 +42,8 @@ def fill(dsn: str, rows: int = ROWS) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(
             "INSERT INTO tasks (id, version, account_id, type, status, priority, queued_at, token,"  # noqa: S608
-            f" created_at, turn, deadline_at, data, input) SELECT lpad(n::text, 32, '0')::uuid, 1, {owner},"
+            " created_at, turn, deadline_at, data, input)"
+            f" SELECT lpad(n::text, 32, '0')::uuid, 1, {owner},"
             " CASE WHEN n %% 7 = 0 THEN 'a' ELSE 'b' END,"
             " CASE WHEN n %% 1000 = 0 THEN 'failed' ELSE 'completed' END, 2, %(begin)s, 1,"
             f" %(begin)s::timestamptz + n * interval '1 s', n, %(begin)s, {data}::json, '{{}}'"
