@@ -45,6 +45,7 @@ _TASK_COLUMNS = (
     "token",
     "created_at",
     "ended_at",
+    "deadline_at",
 )
 Fields = Mapping[str, object]
 

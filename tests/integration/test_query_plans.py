@@ -33,17 +33,20 @@ def fill(dsn: str, rows: int = ROWS) -> None:
     data = (
         """'{"id":"00000000-0000-0000-0000-000000000001","version":1,"status":"queued",'"""
         """'"account_id":"00000000-0000-0000-0000-000000000001","type":"a","input":{},'"""
-        """'"priority":2,"stalls_max":3,"hold_id":"00000000-0000-0000-0000-000000000001",'"""
+        """'"priority":2,"stalls_max":3,"attempts_max":3,"queue_seconds_max":60,'"""
+        """'"run_seconds_max":60,"deadline_at":"2026-01-01T00:01:00Z",'"""
+        """'"hold_id":"00000000-0000-0000-0000-000000000001",'"""
         """'"created_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-01T00:00:00Z",'"""
         """'"queued_at":"2026-01-01T00:00:00Z"}'"""
     ).replace("''", "")
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(
             "INSERT INTO tasks (id, version, account_id, type, status, priority, queued_at, token,"  # noqa: S608
-            f" created_at, data, input) SELECT lpad(n::text, 32, '0')::uuid, 1, {owner},"
+            " created_at, turn, deadline_at, data, input)"
+            f" SELECT lpad(n::text, 32, '0')::uuid, 1, {owner},"
             " CASE WHEN n %% 7 = 0 THEN 'a' ELSE 'b' END,"
             " CASE WHEN n %% 1000 = 0 THEN 'failed' ELSE 'completed' END, 2, %(begin)s, 1,"
-            f" %(begin)s::timestamptz + n * interval '1 s', {data}::json, '{{}}'"
+            f" %(begin)s::timestamptz + n * interval '1 s', n, %(begin)s, {data}::json, '{{}}'"
             " FROM generate_series(1, %(rows)s) AS n",
             {"begin": BEGIN, "rows": rows},
         )

@@ -83,6 +83,7 @@ async def test_an_empty_log_with_empty_tables_has_no_differences(database: str) 
         ("UPDATE tasks SET token = token + 1 WHERE id = %(task)s", "tasks", "token"),
         ("UPDATE tasks SET created_at = now() WHERE id = %(task)s", "tasks", "created_at"),
         ("UPDATE tasks SET ended_at = NULL WHERE id = %(task)s", "tasks", "ended_at"),
+        ("UPDATE tasks SET deadline_at = now() WHERE id = %(task)s", "tasks", "deadline_at"),
         ("UPDATE tasks SET percent = 99 WHERE id = %(task)s", "tasks", "percent"),
         ("UPDATE tasks SET percent = -1 WHERE id = %(running)s", "tasks", "percent"),
         ("UPDATE tasks SET input = '{}' WHERE id = %(task)s", "tasks", "data.input"),
