@@ -20,6 +20,9 @@ LEVELS = {
 _QUIET = ("httpx", "httpcore", "uvicorn", "asyncio", "PIL", "libav")
 """Libraries whose small talk is of no use to an operator; their warnings pass."""
 
+_HUSHED = ("psycopg", "psycopg.pool")
+"""The event-sourcing library hushes these when it is imported; a pool in trouble is to be heard."""
+
 
 def configure_logs(
     level: str = "info", *, readable: bool | None = None, file: IO[bytes] | None = None
@@ -39,6 +42,8 @@ def configure_logs(
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_ToStructlog()], level=LEVELS[level], force=True)
+    for name in _HUSHED:
+        logging.getLogger(name).setLevel(logging.NOTSET)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import logging
@@ -94,6 +95,7 @@ def test_lines_below_the_level_are_not_written() -> None:
 
 
 def test_lines_of_libraries_come_out_alike_and_their_small_talk_does_not() -> None:
+    importlib.import_module("eventsourcing.postgres")  # hushes the pool at its import
     file = io.BytesIO()
     configure_logs(readable=False, file=file)
     logging.getLogger("psycopg.pool").warning("lost %s", "it")
