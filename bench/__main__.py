@@ -60,6 +60,10 @@ def _part(system: System, words: list[str]) -> None:
             sys.stdout.write(f"{run(system.drain(int(jobs)))}\n")
             sys.stdout.flush()
             os._exit(0)
+        case ["replay"]:
+            from bench import replay  # noqa: PLC0415 - each part brings its own imports
+
+            sys.stdout.write(f"{run(replay.replay())}\n")
         case ["work", path]:
             run(cast("object", system.work(recorder(path))))  # type: ignore[arg-type]
         case _:

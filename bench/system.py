@@ -113,7 +113,7 @@ def measure(system: System) -> dict[str, object]:
     jobs = system.drain_jobs
     run(system.bulk(jobs))
     database.settle(_database_of(system))
-    figures["drain"] = jobs / _in_process(system, "drain", str(jobs))
+    figures["drain"] = jobs / in_process(system, "drain", str(jobs))
     figures["drain_done"] = system.done()
     system.reset()
     figures.update(_latency(system))
@@ -128,7 +128,8 @@ def _command(system: System, *words: str) -> list[str]:
     return [sys.executable, "-m", "bench", "--system", system.name, *words]
 
 
-def _in_process(system: System, *words: str) -> float:
+def in_process(system: System, *words: str) -> float:
+    """Number that a part of the system prints, measured in a fresh process of its own."""
     log = database.folder() / f"{system.name}.log"
     with log.open("w") as file:
         done = subprocess.run(
