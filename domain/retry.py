@@ -8,19 +8,18 @@ import msgspec
 from msgspec import Meta
 
 ATTEMPTS_MAX = 3
+"""Attempts of one run, the first one included, unless its type says otherwise."""
 RETRY_AFTER_SECONDS_MAX = 3_600.0
 """A provider that asks for a longer pause than this is asked again after this."""
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How often one run is tried, and the pauses between.
+    """The pauses between the attempts of one run.
 
-    `attempts_max` counts the first one too. The pause after the n-th failure is
-    `first_seconds * factor ** (n - 1)`, at most `seconds_max`, of which the part `jitter` is left
-    to chance.
+    After the n-th failure: `first_seconds * factor ** (n - 1)`, at most `seconds_max`, of which the
+    part `jitter` is left to chance.
     """
 
-    attempts_max: Annotated[int, Meta(ge=1, le=100)] = ATTEMPTS_MAX
     first_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 5.0
     factor: Annotated[float, Meta(ge=1, le=10)] = 2.0
     seconds_max: Annotated[float, Meta(gt=0, le=86_400)] = 300.0

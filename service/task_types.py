@@ -57,7 +57,6 @@ class TaskTypes:
         if handler is None:
             return RetryPolicy()
         return RetryPolicy(
-            attempts_max=handler.attempts_max,
             first_seconds=handler.retry_seconds,
             seconds_max=handler.retry_seconds_max,
         )

@@ -133,6 +133,21 @@ Output = TypeVar("Output", bound=msgspec.Struct)
 HandlerFunction = Callable[[Any, Any], Any]
 
 
+RUN_SECONDS_MAX = 300
+"""Time of a whole run, unless its type says otherwise."""
+STAGE_PERCENTS = (1, 99)
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "price_credits": (0, 2**53 - 1),
+    "attempt_seconds_max": (1, 7 * 86_400),
+    "running_tasks_max": (1, 2**31 - 1),
+    "attempts_max": (1, 100),
+    "retry_seconds": (0.001, 86_400),
+    "retry_seconds_max": (0.001, 86_400),
+    "queue_seconds_max": (1, 366 * 86_400),
+    "run_seconds_max": (1, 366 * 86_400),
+}
+
+
 class Handler(msgspec.Struct, frozen=True, kw_only=True):
     """A registered task type and its function.
 
@@ -157,7 +172,17 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     retry_seconds: float = 5.0
     retry_seconds_max: float = 300.0
     queue_seconds_max: int = 86_400
-    run_seconds_max: int = 300
+    run_seconds_max: int = RUN_SECONDS_MAX
+
+    def __post_init__(self) -> None:
+        numbers = {name: getattr(self, name) for name in _BOUNDS}
+        for stage, percent in self.stages.items():
+            numbers[f"stage {stage!r}"] = percent
+        for name, number in numbers.items():
+            low, high = _BOUNDS.get(name, STAGE_PERCENTS)
+            if number is not None and not low <= number <= high:
+                message = f"handler {self.name!r}: {name} must be {low} to {high}, not {number}"
+                raise ValueError(message)
 
     @property
     def threaded(self) -> bool:
@@ -175,11 +200,13 @@ def handler(  # noqa: PLR0913 - each is a part of the declaration
     retry_seconds: float = 5.0,
     retry_seconds_max: float = 300.0,
     queue_seconds_max: int = 86_400,
-    run_seconds_max: int = 300,
+    run_seconds_max: int | None = None,
 ) -> Callable[[Callable[[Input, Context], Awaitable[Output] | Output]], Handler]:
     """Declare a task type; the function's annotations give its schemas (`msgspec.Struct`s).
 
-    Raises `TypeError` at declaration when they are missing.
+    `run_seconds_max` is RUN_SECONDS_MAX unless given, or one attempt's time if that is longer.
+    Raises `TypeError` at declaration when schemas are missing, `ValueError` for a number out of
+    its bounds.
     """
 
     def declare(function: Callable[[Input, Context], Awaitable[Output] | Output]) -> Handler:
@@ -205,7 +232,7 @@ def handler(  # noqa: PLR0913 - each is a part of the declaration
             retry_seconds=retry_seconds,
             retry_seconds_max=retry_seconds_max,
             queue_seconds_max=queue_seconds_max,
-            run_seconds_max=run_seconds_max,
+            run_seconds_max=run_seconds_max or max(RUN_SECONDS_MAX, attempt_seconds_max),
         )
 
     return declare

@@ -14,6 +14,7 @@ from tallystick.handler import Context, TaskFailure, handler
 
 PRICE_CREDITS = 2
 ATTEMPT_SECONDS_MAX = 600
+RUN_SECONDS_MAX = 1_800
 STAGES = {"download": 5, "thumbnail": 60, "upload": 80}
 
 Moment = Annotated[
@@ -48,6 +49,7 @@ class GenerateThumbnailOutput(msgspec.Struct, frozen=True, kw_only=True):
     price_credits=PRICE_CREDITS,
     stages=STAGES,
     attempt_seconds_max=ATTEMPT_SECONDS_MAX,
+    run_seconds_max=RUN_SECONDS_MAX,
 )
 async def generate_thumbnail(
     task_input: GenerateThumbnailInput, context: Context

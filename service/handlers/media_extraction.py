@@ -21,6 +21,7 @@ from tallystick.handler import Context, FetchedFile, Stored, TaskFailure, handle
 
 PRICE_CREDITS = 10
 ATTEMPT_SECONDS_MAX = 900
+RUN_SECONDS_MAX = 2_700
 STAGES = {"download": 5, "metadata": 10, "subtitles": 20, "thumbnail": 30, "upload": 40}
 UPLOADED_PERCENT = 99
 THUMBNAIL_WIDTH_MAX = 640
@@ -85,6 +86,7 @@ class MediaExtractionOutput(msgspec.Struct, frozen=True, kw_only=True):
     price_credits=PRICE_CREDITS,
     stages=STAGES,
     attempt_seconds_max=ATTEMPT_SECONDS_MAX,
+    run_seconds_max=RUN_SECONDS_MAX,
 )
 async def media_extraction(
     task_input: MediaExtractionInput, context: Context

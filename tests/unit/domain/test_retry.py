@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from domain.retry import RETRY_AFTER_SECONDS_MAX, RetryPolicy
+from domain.retry import ATTEMPTS_MAX, RETRY_AFTER_SECONDS_MAX, RetryPolicy
 
 policies = st.builds(
     RetryPolicy,
-    attempts_max=st.integers(1, 100),
     first_seconds=st.floats(1e-3, 86_400),
     factor=st.floats(1, 10),
     seconds_max=st.floats(1e-3, 86_400),
@@ -36,7 +35,7 @@ def test_the_standard_pauses_double_from_five_seconds_to_five_minutes(
 
 
 def test_three_attempts_are_made_where_nothing_else_is_said() -> None:
-    assert RetryPolicy().attempts_max == 3
+    assert ATTEMPTS_MAX == 3
 
 
 @given(policies, failures, chances)
@@ -100,8 +99,6 @@ def test_a_pause_that_makes_no_sense_is_as_none_asked_for(
 @pytest.mark.parametrize(
     "broken",
     [
-        {"attempts_max": 0},
-        {"attempts_max": 101},
         {"first_seconds": 0},
         {"first_seconds": 86_401},
         {"factor": 0.9},
