@@ -26,7 +26,7 @@ class Cursors:
     def seal(self, position: bytes, owner: bytes, listing: bytes) -> str:
         """`listing` stands for the route and its filter; `position` is the last item's sort key."""
         sealed = self._sign(position, owner, listing) + position
-        return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+        return _text(sealed)
 
     def open(self, cursor: str, owner: bytes, listing: bytes) -> bytes:
         """The position. Raises `InvalidCursor` for any other owner, list or filter."""
@@ -35,6 +35,9 @@ class Cursors:
             sealed = base64.b64decode(cursor + padding, altchars=b"-_", validate=True)
         except (binascii.Error, ValueError) as error:
             raise InvalidCursor from error
+        if _text(sealed) != cursor:
+            # The last letter has bits to spare: only one spelling of a cursor is good.
+            raise InvalidCursor
         signature, position = sealed[:_SIGNATURE_BYTES], sealed[_SIGNATURE_BYTES:]
         if not hmac.compare_digest(signature, self._sign(position, owner, listing)):
             raise InvalidCursor
@@ -46,3 +49,7 @@ class Cursors:
         # Each part by its digest, so that no two triples run together to the same bytes.
         parts = b"".join(digest(part).digest() for part in (owner, listing, position))
         return hmac.digest(self._secret, parts, digest)[:_SIGNATURE_BYTES]
+
+
+def _text(sealed: bytes) -> str:
+    return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
