@@ -326,12 +326,17 @@ class CommandBus:
         once: Once | None = None,
     ) -> Committed:
         """Record the failure: another attempt comes later, or the hold is released with the end."""
+        chance = _chance()
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             current: Task | None = states[task_id]
             type_ = "" if current is None else current.type
             command = self.failing(
-                type_, token=token, failure=failure, retry_after_seconds=retry_after_seconds
+                type_,
+                token=token,
+                failure=failure,
+                retry_after_seconds=retry_after_seconds,
+                chance=chance,
             )
             return metering.proceed(current, states[account_id], command, meta)
 
@@ -339,14 +344,20 @@ class CommandBus:
         return await self._execute(decide, origin, streams=_both(task_id, account_id), once=once)
 
     def failing(
-        self, type_: str, *, token: int, failure: Failure, retry_after_seconds: float | None = None
+        self,
+        type_: str,
+        *,
+        token: int,
+        failure: Failure,
+        retry_after_seconds: float | None = None,
+        chance: float | None = None,
     ) -> task.FailTask:
         """The command for a failed attempt, with the retry policy of the task's type."""
         return task.FailTask(
             token=token,
             failure=failure,
             policy=self._types.retry_policy(type_),
-            chance=random.random(),  # noqa: S311 - spreads retries, guards nothing
+            chance=_chance() if chance is None else chance,
             retry_after_seconds=retry_after_seconds,
         )
 
@@ -435,6 +446,11 @@ class CommandBus:
         if once and committed.replayed and committed.replayed.fingerprint != once.fingerprint:
             raise KeyReused
         return committed
+
+
+def _chance() -> float:
+    """Drawn once a command, outside its decision, which may be taken more than once."""
+    return random.random()  # noqa: S311 - spreads retries, guards nothing
 
 
 def _both(task_id: UUID, account_id: UUID) -> tuple[Stream, Stream]:

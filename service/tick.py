@@ -48,14 +48,17 @@ async def tick(service: Service, seconds: float = SECONDS) -> TickReport:
     begun = time.monotonic()
     counts: Counter[str] = Counter()
 
-    def count(notice: Notice) -> None:
+    async def count(notice: Notice) -> None:
         counts[notice.moment] += 1
 
     swept = await _sweep(service)
     worker = service.worker(hooks=[count], grace_seconds=seconds * GRACE_PART)
     working = asyncio.create_task(worker.run(until_idle=True))
-    await asyncio.wait([working], timeout=seconds * (1 - GRACE_PART) - (time.monotonic() - begun))
-    worker.stop()
+    try:
+        left = seconds * (1 - GRACE_PART) - (time.monotonic() - begun)
+        await asyncio.wait([working], timeout=left)
+    finally:
+        worker.stop()
     await working
     await _project(service, begun + seconds - time.monotonic())
     ended = sum(counts[moment] for moment in ("completed", "failed", "retrying", "cancelled"))

@@ -103,6 +103,19 @@ async def test_what_does_not_fit_is_handed_back(service: Service, account_id: UU
     assert _states(service) == {"queued": 1}
 
 
+async def test_a_tick_that_is_cut_off_leaves_no_worker_behind(
+    service: Service, account_id: UUID
+) -> None:
+    await _submit(service, account_id, "slow")
+    cut_off = asyncio.create_task(tick(service, 5))
+    async with asyncio.timeout(20):
+        while _states(service) != {"running": 1}:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        cut_off.cancel()
+        while _states(service) != {"queued": 1}:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
 async def test_two_ticks_at_once_do_nothing_twice(service: Service, account_id: UUID) -> None:
     for _ in range(40):
         await _submit(service, account_id, "quick")
