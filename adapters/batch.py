@@ -22,7 +22,7 @@ from adapters.arrays import (
     Uuids,
 )
 from adapters.decision import Committed, KeyRecord, Tracking
-from domain.aggregate import Aggregate
+from domain.aggregate import Aggregate, Document
 from domain.balance import Balance
 from domain.event import Event
 from domain.ledger import CreditLedger
@@ -101,6 +101,7 @@ class Decided:
             Bigints([version for _, version in reads]),
             *self._task_columns(tasks, lease_seconds),
             *_balance_columns(balances),
+            *self._document_columns(),
             *_key_columns(self._records),
             Texts(self._tracked),
             Bigints(self._tracked.values()),
@@ -141,8 +142,32 @@ class Decided:
             Jsons([_encode(replace(task, input=_EMPTY, result=None)) for task in tasks]),
             Jsons([bytes(task.input) if task.id in created else None for task in tasks]),
             Jsons([bytes(task.result) if task.result is not None else None for task in tasks]),
+            Uuids(_column(tasks, "group_id")),
+            Texts(_column(tasks, "content_key")),
             Bigints([self._stride(task) for task in tasks]),
             Floats([lease_seconds] * len(tasks)),
+        )
+
+    def _document_columns(self) -> tuple[object, ...]:
+        ids: list[UUID] = []
+        kinds: list[str] = []
+        documents: list[Document] = []
+        for stream_id, state in self.overlay.items():
+            aggregate = self.aggregates[stream_id]
+            if aggregate.document is not None:
+                ids.append(stream_id)
+                kinds.append(aggregate.name)
+                documents.append(aggregate.document(state))
+        return (
+            Uuids(ids),
+            Texts(kinds),
+            Bigints([self.overlay[stream_id].version for stream_id in ids]),
+            Uuids(_column(documents, "account_id")),
+            Texts(_column(documents, "name")),
+            Texts(_column(documents, "status")),
+            Timestamps(_column(documents, "due_at")),
+            Timestamps(_column(documents, "created_at")),
+            Jsons(_column(documents, "data")),
         )
 
 

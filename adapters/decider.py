@@ -14,7 +14,7 @@ from adapters.clock import DatabaseClock
 from adapters.decision import AlreadyTracked, Committed, Decision, KeyRecord
 from adapters.mapper import EventMapper
 from adapters.stream_cache import Overlay, StreamCache
-from domain.aggregate import Aggregate, Stream
+from domain.aggregate import AGGREGATE_OF, Aggregate, Stream
 from domain.errors import CommandRejected, TallystickError
 from domain.event import Event, Metadata
 
@@ -76,6 +76,8 @@ class Decider:
             if state is None:
                 created.add(stream_id)
             _guard_version(event, 0 if state is None else state.version)
+            if stream_id not in known.aggregates:
+                known.aggregates[stream_id] = _opened(event)
             after[stream_id] = known.aggregates[stream_id].evolve(state, event)
         record = _record(decision, after)
         decided.take(events, stored, after, created, record, decision.tracking)
@@ -129,6 +131,13 @@ def _guard_version(event: Event, before: int) -> None:
         raise CommandRejected(
             f"{type(event).__name__} of version {event.originator_version} cannot follow {before}."
         )
+
+
+def _opened(event: Event) -> Aggregate:
+    """The kind of a stream that no command has named: only one that begins here can be known."""
+    if event.originator_version != 1:
+        raise CommandRejected(f"{type(event).__name__} is on a stream that was not loaded.")
+    return AGGREGATE_OF[type(event)]
 
 
 def _record(decision: Decision, after: dict[UUID, Any]) -> KeyRecord | None:

@@ -51,9 +51,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     `streams` are loaded before it; none of them may move until its events are committed, whether it
     writes to them or only reads. `new` are ids that should not exist yet and are not loaded (one
-    that does is noticed). `find` names streams by a query under the log's lock instead. `key` makes
-    the command happen once: `record(states)` is its answer, kept with the events, or alone if there
-    are none; a refused command leaves its key unused. `tracking` moves a consumer's position in the
+    that does is noticed); a stream that only the decision itself can name may be opened by its
+    first event. `find` names streams by a query under the log's lock instead. `key` makes the
+    command happen once: `record(states)` is its answer, kept with the events, or alone if there are
+    none; a refused command leaves its key unused. `tracking` moves a consumer's position in the
     same transaction, also for a command without events.
     """
 

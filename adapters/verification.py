@@ -1,6 +1,6 @@
 """Compares the inline read models with the fold of the whole log, row by row.
 
-The log is read stream by stream beside the two tables in the order of their ids, all in one
+The log is read stream by stream beside the tables in the order of their ids, all in one
 snapshot, so that one state is in memory at a time and writers may go on meanwhile.
 """
 
@@ -17,19 +17,21 @@ from msgspec import Raw
 from psycopg import AsyncConnection, AsyncServerCursor, IsolationLevel
 
 from adapters.batch import task_of
+from adapters.documents import document_view
 from adapters.mapper import EventMapper
 from adapters.queries import balance_of
 from adapters.sql import statement
+from domain.aggregate import AGGREGATE_OF, Aggregate
 from domain.errors import Unavailable
 from domain.event import Event
 from domain.task import Task
 from projections.accounts import ACCOUNTS
-from projections.projection import Projection
 from projections.tasks import TASKS
 
 DIFFERENCES_MAX = 20
 FETCH_ROWS = 2_000
 SHOWN_LENGTH_MAX = 200
+DOCUMENTS = "documents"
 _LEASED = frozenset({"running", "cancelling"})
 _TASK_COLUMNS = (
     "id",
@@ -46,6 +48,8 @@ _TASK_COLUMNS = (
     "created_at",
     "ended_at",
     "deadline_at",
+    "group_id",
+    "content_key",
 )
 Fields = Mapping[str, object]
 
@@ -76,7 +80,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 async def compare_inline(
     dsn: str, mapper: EventMapper, differences_max: int = DIFFERENCES_MAX
 ) -> Comparison:
-    """Fold the whole log and compare `tasks` and `accounts` with it. Raises `Unavailable`."""
+    """Fold the whole log, compare `tasks`, `accounts` and `documents`. Raises `Unavailable`."""
     try:
         async with await AsyncConnection.connect(dsn) as connection:
             await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
@@ -125,9 +129,11 @@ class _Audit:
         async with AsyncExitStack() as stack:
             tasks = await self._open(stack, "select_tasks_whole")
             accounts = await self._open(stack, "select_accounts_whole")
+            documents = await self._open(stack, "select_documents_whole")
             sides = {
                 TASKS.name: _Side(TASKS.name, tasks, _task_row, self._note),
                 ACCOUNTS.name: _Side(ACCOUNTS.name, accounts, _account_row, self._note),
+                DOCUMENTS: _Side(DOCUMENTS, documents, _document_row, self._note),
             }
             log = await self._open(stack, "select_log_by_stream")
             async for stream_id, fold in self._folded(log):
@@ -136,7 +142,7 @@ class _Audit:
                     if fold.broken:
                         await side.skip(stream_id)
                     elif name == fold.table:
-                        await side.meet(stream_id, fold.state)
+                        await side.meet(stream_id, fold.shown)
             for side in sides.values():
                 await side.end()
 
@@ -185,27 +191,46 @@ class _Audit:
 
 
 class _StreamFold:
-    """One stream's state, by the inline projection that takes its events, until one is `broken`."""
+    """One stream's state, by the fold that its row comes from, until an event is `broken`.
 
-    __slots__ = ("_projection", "_version", "broken", "state")
+    `table` is where the row is; `aggregate` is set for those without a table of their own.
+    """
+
+    __slots__ = ("_evolve", "_version", "aggregate", "broken", "state", "table")
 
     def __init__(self) -> None:
-        self._projection: Projection[Any] | None = None
+        self._evolve: Callable[[Any, Event], Any] | None = None
         self._version = 0
+        self.table: str | None = None
+        self.aggregate: Aggregate | None = None
         self.state: Any = None
         self.broken = False
 
-    @property
-    def table(self) -> str | None:
-        return None if self._projection is None else self._projection.name
-
     def take(self, event: Event) -> None:
-        if self._projection is None:
-            self._projection = TASKS if TASKS.key(event) is not None else ACCOUNTS
+        if self._evolve is None:
+            self._begin(event)
+            assert self._evolve is not None
         self._version += 1
         if event.originator_version != self._version:
             raise ValueError(f"version {self._version} is missing")
-        self.state = self._projection.evolve(self.state, event)
+        self.state = self._evolve(self.state, event)
+
+    def _begin(self, event: Event) -> None:
+        """Find out where the stream of this first event is shown; maybe nowhere."""
+        for projection in (TASKS, ACCOUNTS):
+            if projection.key(event) is not None:
+                self._evolve, self.table = projection.evolve, projection.name
+                return
+        self.aggregate = AGGREGATE_OF[type(event)]
+        self._evolve = self.aggregate.evolve
+        self.table = DOCUMENTS if self.aggregate.document else None
+
+    @property
+    def shown(self) -> Any:  # noqa: ANN401 - each table has rows of its own
+        """What its row is compared with."""
+        if self.aggregate is None:
+            return self.state
+        return self.aggregate, self.state
 
 
 class _Side:
@@ -273,6 +298,19 @@ def _shown(value: object) -> str:
 def _account_row(values: Sequence[Any]) -> _Row:
     found = msgspec.structs.asdict(balance_of(values))
     return _Row(values[0], lambda state: (msgspec.structs.asdict(state), found))
+
+
+def _document_row(values: Sequence[Any]) -> _Row:
+    view = document_view(values)
+    found = msgspec.structs.asdict(view) | {"data": bytes(view.data)}
+
+    def fields(shown: tuple[Aggregate, Any]) -> tuple[Fields, Fields]:
+        aggregate, state = shown
+        assert aggregate.document is not None
+        document = msgspec.structs.asdict(aggregate.document(state))
+        return {"kind": aggregate.name, "version": state.version} | document, found
+
+    return _Row(view.id, fields)
 
 
 def _task_row(values: Sequence[Any]) -> _Row:

@@ -1,30 +1,52 @@
-"""What the store must know of each kind of aggregate: how it folds, ends and is snapshotted."""
+"""What the store must know of each kind of aggregate: its events, and how it folds and is shown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, NamedTuple, get_args
 from uuid import UUID
 
 import msgspec
 
 from domain import ledger, task
 from domain.event import Event, Metadata
+from domain.ledger_events import LedgerEvent
+from domain.task_events import TaskEvent
 
 SNAPSHOT_EVENTS = 500
 """Events of one ledger after which its next snapshot is taken."""
 
 
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """An aggregate as its inline read model shows it, when it has no table of its own.
+
+    `name` is a natural key within its kind and account, or within its kind where there is no
+    account; `due_at` is when a sweep has to see to it; `data` is a JSON object.
+    """
+
+    account_id: UUID | None
+    name: str | None
+    status: str
+    due_at: datetime | None
+    created_at: datetime
+    data: bytes
+
+
 class Aggregate(msgspec.Struct, frozen=True, kw_only=True):
     """`evolve(state | None, event) -> state`; `ended(state)`: not worth keeping in memory.
 
-    `snapshot(state, meta) -> Event` is there where loading needs one.
+    States have an `id` and a `version`. `snapshot(state, meta) -> Event` is there where loading
+    needs one; `document(state)` where the append keeps a `Document` of each state under `name`.
     """
 
     name: str
+    events: frozenset[type[Event]] = frozenset()
     evolve: Callable[[Any, Event], Any]
     ended: Callable[[Any], bool]
     snapshot: Callable[[Any, Metadata], Event] | None = None
+    document: Callable[[Any], Document] | None = None
 
 
 class Stream(NamedTuple):
@@ -42,6 +64,18 @@ def _never(_: object) -> bool:
     return False
 
 
-TASKS = Aggregate(name="task", evolve=task.evolve, ended=_task_ended)
-LEDGERS = Aggregate(name="ledger", evolve=ledger.evolve, ended=_never, snapshot=ledger.snapshot)
+TASKS = Aggregate(
+    name="task", events=frozenset(get_args(TaskEvent)), evolve=task.evolve, ended=_task_ended
+)
+LEDGERS = Aggregate(
+    name="ledger",
+    events=frozenset(get_args(LedgerEvent)),
+    evolve=ledger.evolve,
+    ended=_never,
+    snapshot=ledger.snapshot,
+)
 AGGREGATES = (TASKS, LEDGERS)
+AGGREGATE_OF: Mapping[type[Event], Aggregate] = MappingProxyType(
+    {event_type: aggregate for aggregate in AGGREGATES for event_type in aggregate.events}
+)
+"""The kind of aggregate that an event is of; each event is of one."""

@@ -145,6 +145,8 @@ def _submitted(task: Task | None, command: SubmitTask, meta: Metadata) -> TaskSu
         run_seconds_max=command.run_seconds_max,
         project=command.project,
         not_before=command.not_before,
+        group_id=command.group_id,
+        content_key=command.content_key,
     )
 
 

@@ -24,7 +24,10 @@ NOT_BEFORE_DAYS_MAX = 366
 
 
 class SubmitTask(msgspec.Struct, frozen=True, kw_only=True):
-    """`credits` is what the hold takes; `priority` is of `PRIORITIES`; `input` is a JSON object."""
+    """`credits` is what the hold takes; `priority` is of `PRIORITIES`; `input` is a JSON object.
+
+    `content_key` digests what the result depends on, where it may be used again.
+    """
 
     task_id: UUID
     account_id: UUID
@@ -39,6 +42,8 @@ class SubmitTask(msgspec.Struct, frozen=True, kw_only=True):
     run_seconds_max: int = RUN_SECONDS_MAX
     project: str | None = None
     not_before: datetime | None = None
+    group_id: UUID | None = None
+    content_key: str | None = None
 
 
 class StartTask(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,11 @@ from domain.failure import Failure
 
 
 class TaskSubmitted(Event, frozen=True, kw_only=True):
-    """A task was accepted; its credits are held by the same commit. `input` is a JSON object."""
+    """A task was accepted; its credits are held by the same commit. `input` is a JSON object.
+
+    With `group_id` it is a member of that group, and `hold_id` the group's hold. Tasks of one
+    `content_key` would come to the same result.
+    """
 
     TOPIC: ClassVar[str] = "task.submitted"
 
@@ -28,6 +32,8 @@ class TaskSubmitted(Event, frozen=True, kw_only=True):
     run_seconds_max: Count
     project: Name | None = None
     not_before: Timestamp | None = None
+    group_id: UUID | None = None
+    content_key: Name | None = None
 
 
 class TaskStarted(Event, frozen=True, kw_only=True):

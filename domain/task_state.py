@@ -91,6 +91,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     updated_at: datetime
     queued_at: datetime
     project: str | None = None
+    group_id: UUID | None = None
+    content_key: str | None = None
     not_before: datetime | None = None
     run: int = 1
     attempt: int = 0
@@ -158,6 +160,8 @@ def _submitted(event: TaskSubmitted) -> Task:
         updated_at=at,
         queued_at=at,
         project=event.project,
+        group_id=event.group_id,
+        content_key=event.content_key,
         not_before=event.not_before,
         credits_held=event.credits,
     )

@@ -2,8 +2,9 @@ SELECT first_position, conflict, used_keys, passed
 FROM append_batch(
     %b, %b, %b, %b,
     %b, %b,
-    %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b,
+    %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b,
     %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b,
+    %b, %b, %b, %b, %b, %b, %b, %b, %b,
     %b, %b, %b, %b, %b,
     %b, %b,
     %s

@@ -99,7 +99,7 @@ POISONS: dict[str, tuple[Poison, type[Exception]]] = {
     ),
     "decide raising": (lambda _: commands.decision(_raise), DecideFailed),
     "evolve raising": (lambda _: _evolve_failing(), DecideFailed),
-    "event of an unnamed stream": (_elsewhere, KeyError),
+    "no opening of an unnamed stream": (_elsewhere, AssertionError),
     "find raising": (lambda a: commands.submit(a, find=_find_refusing), NotFound),
     "find failing": (lambda a: commands.submit(a, find=_find_failing), psycopg.ProgrammingError),
 }

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import msgspec
 from msgspec import Raw
 
 from domain import ledger, metering, task
@@ -68,7 +69,7 @@ def submission(
     **limits: int,
 ) -> SubmitTask:
     """`limits` by their field's name; a day for a run, as tests let minutes pass."""
-    return SubmitTask(
+    command = SubmitTask(
         task_id=task_id,
         account_id=ACCOUNT_ID,
         type="media_extraction",
@@ -78,8 +79,9 @@ def submission(
         priority=priority,
         project="films",
         not_before=not_before,
-        **{"run_seconds_max": DAY_SECONDS, **limits},
+        run_seconds_max=DAY_SECONDS,
     )
+    return msgspec.structs.replace(command, **limits)
 
 
 def a_task(*commands: TaskCommand, submit: SubmitTask | None = None) -> Task:

@@ -32,7 +32,7 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def names() -> list[str]:
-    """Stored topics that have a golden file."""
+    """Golden files, each named by a stored topic, maybe with `+` and what it is an example of."""
     return sorted(path.name.removesuffix(".json") for path in FOLDER.glob("*.json"))
 
 
@@ -40,9 +40,14 @@ def golden(name: str) -> Golden:
     return msgspec.json.decode((FOLDER / f"{name}.json").read_bytes(), type=Golden)
 
 
+def topic_of(name: str) -> str:
+    """The stored topic of a golden file."""
+    return name.partition("+")[0]
+
+
 def load(name: str) -> Event:
     """The event of a golden file, as the store would load it today."""
-    return EventMapper().decode(name, bytes(golden(name).stored))
+    return EventMapper().decode(topic_of(name), bytes(golden(name).stored))
 
 
 def folded(events: Sequence[Event]) -> dict[str, Json]:
