@@ -24,8 +24,11 @@ TallystickError
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 from uuid import UUID
+
+if TYPE_CHECKING:
+    from domain.money import Money
 
 
 class TallystickError(Exception):
@@ -66,15 +69,32 @@ class AlreadyExists(DomainError):
 
 
 class IllegalTransition(DomainError):
-    """`allowed` lists the triggers that the machine has from `state`."""
+    """`allowed` lists the triggers that the machine has from `state`.
+
+    `money` is what has become of a task's credits, where a user is told.
+    """
 
     code = "illegal_transition"
 
-    def __init__(self, noun: str, trigger: str, state: str, allowed: tuple[str, ...]) -> None:
-        super().__init__(f"Cannot {trigger} a {noun} that is {state}.")
+    def __init__(
+        self,
+        noun: str,
+        trigger: str,
+        state: str,
+        allowed: tuple[str, ...],
+        money: Money | None = None,
+    ) -> None:
+        said = "" if money is None else f" {money.sentence}"
+        super().__init__(f"Cannot {trigger} a {noun} that is {state}.{said}")
+        self.noun = noun
         self.trigger = trigger
         self.state = state
         self.allowed = allowed
+        self.money = money
+
+    def with_money(self, money: Money) -> Self:
+        """The same refusal, which says also what has become of the credits."""
+        return type(self)(self.noun, self.trigger, self.state, self.allowed, money)
 
 
 class LeaseLost(DomainError):

@@ -19,6 +19,7 @@ from domain.errors import InvalidInput, KeyReused, NotFound, VersionMismatch
 from domain.event import Event, Metadata
 from domain.failure import Failure
 from domain.ledger_events import GrantKind
+from domain.money import money_told
 from domain.plan import plan_named
 from domain.task import RunCommand, Task
 from service.identifiers import new_id
@@ -218,7 +219,8 @@ class CommandBus:
             account = _account(states, account_id)
             plan = plan_named(account.balance.plan)
             command = task.RetryTask(hold_id=hold_id, credits=price)
-            return metering.retry(current, account, command, plan, meta)
+            with money_told(current):
+                return metering.retry(current, account, command, plan, meta)
 
         return await self._execute(decide, origin, streams=_both(task_id, account_id), once=once)
 
@@ -233,7 +235,8 @@ class CommandBus:
     ) -> Committed:
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             current = _own_task(states, task_id, account_id, expected_version)
-            return metering.proceed(current, states[account_id], command, meta)
+            with money_told(current):
+                return metering.proceed(current, states[account_id], command, meta)
 
         return await self._execute(decide, origin, streams=_both(task_id, account_id), once=once)
 

@@ -113,7 +113,8 @@ _TABLE = (
         409,
         EXIT_REFUSED,
         "The state does not allow this",
-        "`state` is the present state, `allowed` what can be done from it.",
+        "`state` is the present state, `allowed` what can be done from it. `money` says what has"
+        " become of a task's credits.",
     ),
     ProblemType(
         "lease_lost",

@@ -22,7 +22,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from tallystick.models import Task
+from tallystick.models import Money, Task
 
 
 class FieldError(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +46,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     available: int | None = None
     state: str | None = None
     allowed: tuple[str, ...] = ()
+    money: Money | None = None
 
 
 class TallystickError(Exception):
@@ -109,6 +110,11 @@ class Conflict(ApiError):
     @property
     def allowed(self) -> tuple[str, ...]:
         return self.problem.allowed
+
+    @property
+    def money(self) -> Money | None:
+        """What has become of the task's credits."""
+        return self.problem.money
 
 
 class LimitReached(ApiError):

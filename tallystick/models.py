@@ -47,8 +47,19 @@ class Credits(msgspec.Struct, frozen=True, kw_only=True):
     released: int = 0
 
 
+class Money(msgspec.Struct, frozen=True, kw_only=True):
+    """What has become of a task's credits: on hold, charged or given back, over all its runs."""
+
+    verdict: Literal["held", "charged", "released", "not_charged"]
+    credits: int
+    sentence: str
+
+
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """A task as of its `version`; `input` and `result` are the JSON objects of its type."""
+    """A task as of its `version`; `input` and `result` are the JSON objects of its type.
+
+    `next` is what may be done from its state.
+    """
 
     id: str
     type: str
@@ -63,6 +74,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0
     progress: Progress = Progress()
     credits: Credits = Credits()
+    money: Money | None = None
+    next: tuple[str, ...] = ()
     input: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
     failure: Failure | None = None

@@ -245,6 +245,8 @@ def show_task(shown: Task, *, as_json: bool) -> None:
             "progress": _progress(shown),
             "project": shown.project,
             "credits": _credits(shown),
+            "money": shown.money.sentence if shown.money else None,
+            "next": ", ".join(shown.next),
             "attempt": shown.attempt,
             "run": shown.run if shown.run > 1 else None,
             "created": shown.created_at,

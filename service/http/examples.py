@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Raw
 
 from domain.errors import IllegalTransition, InsufficientCredits, InvalidInput, LimitReached
+from domain.money import Money
 from service.http.accounts import AccountResource
 from service.http.keys import NewKeyResource
 from service.http.task_resource import Credits, Progress, TaskResource
@@ -30,6 +31,8 @@ TASK = TaskResource(
     attempts_max=3,
     progress=Progress(percent=0, stage=None),
     credits=Credits(held=5, charged=0, released=0),
+    money=Money(verdict="held", credits=5, sentence="5 credits are on hold."),
+    next=("cancel",),
     failure=None,
     created_at=_AT,
     updated_at=_AT,
@@ -55,6 +58,7 @@ ACCOUNT = AccountResource(
     opened_at=_AT,
     updated_at=_AT,
 )
+_CHARGED = Money(verdict="charged", credits=5, sentence="5 credits are charged.")
 KEY = NewKeyResource(
     id="key_019bf3e2d4e57a6b9c0d1e2f3a4b5c6d",
     prefix="tsk_5f0c1b2a3d4e",
@@ -74,7 +78,7 @@ REFUSALS: Mapping[str, Exception] = MappingProxyType(
     {
         "insufficient_credits": InsufficientCredits(required=5, available=3),
         "limit_reached": LimitReached("active_tasks_max", 10, 10),
-        "illegal_transition": IllegalTransition("task", "cancel", "completed", ()),
+        "illegal_transition": IllegalTransition("task", "cancel", "completed", (), _CHARGED),
         "invalid_input": InvalidInput(
             "The body does not have the form that is asked for.",
             ("/priority", "Invalid enum value 'urgent'"),

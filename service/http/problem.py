@@ -22,6 +22,7 @@ from domain.errors import (
     UnknownTaskType,
     VersionMismatch,
 )
+from domain.money import Money
 from service.http.answer import PROBLEM_JSON, Answer, Headers, etag
 from service.http.refusals import (
     BodyTooLarge,
@@ -73,6 +74,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     available: int | UnsetType = UNSET
     state: str | UnsetType = UNSET
     allowed: tuple[str, ...] | UnsetType = UNSET
+    money: Money | UnsetType = UNSET
     limit: str | UnsetType = UNSET
     maximum: int | UnsetType = UNSET
     expected: int | UnsetType = UNSET
@@ -129,7 +131,7 @@ _OUR_FAULT = {
 _MEMBERS: Mapping[type[TallystickError], tuple[str, ...]] = MappingProxyType(
     {
         InsufficientCredits: ("required", "available"),
-        IllegalTransition: ("state", "allowed"),
+        IllegalTransition: ("state", "allowed", "money"),
         LimitReached: ("limit", "maximum"),
         VersionMismatch: ("expected", "actual"),
         NotReady: ("checks",),
@@ -141,7 +143,8 @@ def _explained(error: BaseException, problem: Problem) -> Problem:
     """The members that the error's own type adds."""
     members: dict[str, Any] = {}
     if isinstance(error, TallystickError):
-        members = {name: getattr(error, name) for name in _MEMBERS.get(type(error), ())}
+        named = {name: getattr(error, name) for name in _MEMBERS.get(type(error), ())}
+        members = {name: value for name, value in named.items() if value is not None}
     if isinstance(error, InvalidInput):
         members["errors"] = [_field_error(error, where, what) for where, what in error.errors]
     elif isinstance(error, UnknownTaskType):

@@ -10,13 +10,24 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from adapters.queries import TaskView
 from domain import failure as failures
-from domain.task import PRIORITIES, Task, TaskStatus
+from domain.money import Money, money_of
+from domain.task import PRIORITIES, TASK, Task, TaskStatus
 from service.identifiers import public_id
 
 Priority = Literal["critical", "high", "normal", "low"]
 TaskId = Annotated[str, Meta(pattern="^task_[0-9a-f]{32}$")]
 AccountId = Annotated[str, Meta(pattern="^acct_[0-9a-f]{32}$")]
 JsonObject = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
+Action = Literal["cancel", "retry", "claim", "stage", "complete", "fail", "release"]
+USER_ACTIONS: dict[str, Action] = {"cancel": "cancel", "retry": "retry"}
+WORKER_ACTIONS: dict[str, Action] = {
+    "start": "claim",
+    "reach_stage": "stage",
+    "complete": "complete",
+    "fail": "fail",
+    "release": "release",
+}
+"""What the API calls the machine's triggers that a worker pulls."""
 _PRIORITY_NAMES: dict[int, Priority] = {v: k for k, v in PRIORITIES.items()}  # type: ignore[misc]
 
 
@@ -52,7 +63,8 @@ class TaskResource(msgspec.Struct, frozen=True, kw_only=True):
     """Lists leave out `input` and `result`; `worker` and `lease_until` are for operators.
 
     In `backoff`, `failure` is that of the last attempt, and the next may start at `not_before`.
-    Past `deadline_at` the run fails as `timeout`.
+    Past `deadline_at` the run fails as `timeout`. `money` says what it costs so far, `next` what
+    may be done from this state: operators see workers' verbs too.
     """
 
     id: TaskId
@@ -67,6 +79,8 @@ class TaskResource(msgspec.Struct, frozen=True, kw_only=True):
     attempts_max: int
     progress: Progress
     credits: Credits
+    money: Money
+    next: tuple[Action, ...]
     failure: Failure | None
     created_at: datetime
     updated_at: datetime
@@ -104,6 +118,8 @@ def task_resource(
         credits=Credits(
             held=task.credits_held, charged=task.credits_charged, released=task.credits_released
         ),
+        money=money_of(task),
+        next=actions_from(task.status, operator=operator),
         failure=_failure(task, operator=operator),
         created_at=task.created_at,
         updated_at=task.updated_at,
@@ -117,6 +133,12 @@ def task_resource(
         worker=task.worker if operator else UNSET,
         lease_until=view.lease_until if operator and view is not None else UNSET,
     )
+
+
+def actions_from(status: TaskStatus, *, operator: bool) -> tuple[Action, ...]:
+    """What the machine allows from a state, by the names of the API's verbs."""
+    named = USER_ACTIONS | WORKER_ACTIONS if operator else USER_ACTIONS
+    return tuple(named[trigger] for trigger in TASK.allowed(status) if trigger in named)
 
 
 def _progress(task: Task, view: TaskView | None) -> Progress:
