@@ -48,6 +48,7 @@ def proceed(
     """
     if task is None:
         raise NotFound("There is no such task.")
+    meta = _within(task, meta)
     events: list[Event] = []
     for event in tasks.decide(task, command, meta):
         events.append(event)
@@ -59,6 +60,15 @@ def proceed(
                 release = ReleaseHold(hold_id=task.hold_id, reason=event.TOPIC)
                 events += _paid(ledger, task.account_id, release, meta)
     return tuple(events)
+
+
+def _within(task: Task, meta: Metadata) -> Metadata:
+    """What happens to a task is part of what its submission began, and of its trace if of none."""
+    return replace(
+        meta,
+        correlation_id=task.correlation_id or meta.correlation_id,
+        trace_id=meta.trace_id or task.trace_id,
+    )
 
 
 def _raised(command: SubmitTask, plan: Plan) -> SubmitTask:

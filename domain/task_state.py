@@ -71,7 +71,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `not_before` is when the next attempt may start, `deadline_at` when the run fails as `timeout`;
     `failure` is that of the last attempt, or of the run. `token` fences (it grows with every
     start); `credits_held` is what is on hold now, `credits_charged` and `credits_released` are
-    totals over all runs. `input` and `result` are JSON objects.
+    totals over all runs. `input` and `result` are JSON objects. `correlation_id` and `trace_id` are
+    those of the request that opened the run.
     """
 
     id: UUID
@@ -109,6 +110,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     failure: Failure | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    correlation_id: UUID | None = None
+    trace_id: str | None = None
 
     @property
     def stalls_left(self) -> bool:
@@ -164,6 +167,8 @@ def _submitted(event: TaskSubmitted) -> Task:
         content_key=event.content_key,
         not_before=event.not_before,
         credits_held=event.credits,
+        correlation_id=event.meta.correlation_id,
+        trace_id=event.meta.trace_id,
     )
 
 
@@ -314,6 +319,8 @@ def _retried(task: Task, event: TaskRetried) -> Task:
         percent=0,
         started_at=None,
         ended_at=None,
+        correlation_id=event.meta.correlation_id,
+        trace_id=event.meta.trace_id,
     )
 
 

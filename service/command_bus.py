@@ -261,7 +261,7 @@ class CommandBus:
                 event
                 for stream in found
                 if _startable(states[stream.id])
-                for event in task.decide(states[stream.id], command, meta)
+                for event in metering.proceed(states[stream.id], None, command, meta)
             ]
 
         committed = await self._execute(decide, Origin(actor=worker), find=remember)
@@ -281,7 +281,7 @@ class CommandBus:
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             return metering.proceed(states[task_id], states[account_id], command, meta)
 
-        origin = Origin(actor=worker, correlation_id=task_id)
+        origin = Origin(actor=worker)
         return await self._execute(decide, origin, streams=_both(task_id, account_id), once=once)
 
     async def reach_stage(
@@ -300,7 +300,7 @@ class CommandBus:
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             return metering.proceed(states[task_id], None, command, meta)
 
-        origin = Origin(actor=worker, correlation_id=task_id)
+        origin = Origin(actor=worker)
         return await self._execute(decide, origin, streams=(Stream(TASKS, task_id),), once=once)
 
     async def complete(
@@ -343,7 +343,7 @@ class CommandBus:
             )
             return metering.proceed(current, states[account_id], command, meta)
 
-        origin = Origin(actor=worker, correlation_id=task_id)
+        origin = Origin(actor=worker)
         return await self._execute(decide, origin, streams=_both(task_id, account_id), once=once)
 
     def failing(

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from adapters.queue import Heartbeat, Leases
 from domain.errors import (
@@ -229,11 +230,11 @@ class Worker:
     async def _work(self, held: _Held) -> None:
         task = held.task
         started = time.monotonic()
+        bind_contextvars(task_id=str(task.id), trace_id=task.trace_id)
         try:
             outcome = await self._outcome(held)
             _log.info(
                 "task.attempted",
-                task_id=str(task.id),
                 type=task.type,
                 attempt=task.attempt,
                 outcome=outcome,
@@ -291,16 +292,16 @@ class Worker:
                     task.id, task.account_id, command, worker=self.name
                 )
             except DomainError as refusal:
-                _log.warning("end.refused", task_id=str(task.id), error=str(refusal))
+                _log.warning("end.refused", error=str(refusal))
                 return "refused"
             except CommandRejected as error:
                 if not isinstance(command, CompleteTask):
-                    _log.exception("end.rejected", task_id=str(task.id))
+                    _log.exception("end.rejected")
                     return "rejected"
                 failure = failure_of(error, held.attempt.reached if held.attempt else None)
                 command = self._failing(task, failure, error)
             except TallystickError as error:
-                _log.warning("end.delayed", task_id=str(task.id), error=str(error))
+                _log.warning("end.delayed", error=str(error))
                 if held.stop_reason == "lost":
                     return "lost"
                 await asyncio.sleep(pause)

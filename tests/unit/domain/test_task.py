@@ -128,6 +128,7 @@ def test_a_submission_is_recorded_whole() -> None:
         project="films",
         not_before=LATER,
         credits_held=PRICE,
+        correlation_id=metadata().correlation_id,
     )
 
 
