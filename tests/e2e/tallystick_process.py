@@ -128,6 +128,11 @@ class Running:
         message = f"{words!r} was never said, but:\n{''.join(self.said)}"
         raise AssertionError(message)
 
+    def rest(self) -> list[str]:
+        """What it has said and nobody waited for."""
+        lines = [self._lines.get() for _ in range(self._lines.qsize())]
+        return [line for line in lines if line is not None]
+
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal; the exit status."""
         self.process.send_signal(number)
