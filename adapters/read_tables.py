@@ -67,6 +67,8 @@ STATEMENT_TABLE = ReadTable(
         Texts,
         *[Uuids] * 4,
         *[Texts] * 2,
+        Uuids,
+        Bigints,
     ),
     select="select_statement_tails",
     insert="insert_statement_lines",

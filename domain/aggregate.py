@@ -10,13 +10,16 @@ from uuid import UUID
 
 import msgspec
 
-from domain import ledger, task
+from domain import group, ledger, task
 from domain.event import Event, Metadata
+from domain.group_events import GroupEvent
 from domain.ledger_events import LedgerEvent
 from domain.task_events import TaskEvent
 
 SNAPSHOT_EVENTS = 500
 """Events of one ledger after which its next snapshot is taken."""
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +67,21 @@ def _never(_: object) -> bool:
     return False
 
 
+def _group_ended(state: group.Group) -> bool:
+    return state.ended
+
+
+def _group_document(state: group.Group) -> Document:
+    return Document(
+        account_id=state.account_id,
+        name=state.key,
+        status=state.status,
+        due_at=None,
+        created_at=state.created_at,
+        data=_encode(state.without_inputs()),
+    )
+
+
 TASKS = Aggregate(
     name="task", events=frozenset(get_args(TaskEvent)), evolve=task.evolve, ended=_task_ended
 )
@@ -74,7 +92,14 @@ LEDGERS = Aggregate(
     ended=_never,
     snapshot=ledger.snapshot,
 )
-AGGREGATES = (TASKS, LEDGERS)
+GROUPS = Aggregate(
+    name="group",
+    events=frozenset(get_args(GroupEvent)),
+    evolve=group.evolve,
+    ended=_group_ended,
+    document=_group_document,
+)
+AGGREGATES = (TASKS, LEDGERS, GROUPS)
 AGGREGATE_OF: Mapping[type[Event], Aggregate] = MappingProxyType(
     {event_type: aggregate for aggregate in AGGREGATES for event_type in aggregate.events}
 )

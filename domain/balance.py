@@ -24,7 +24,7 @@ AccountStatus = Literal["open", "frozen", "closed"]
 class Balance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Credits of one account at one version; `granted = available + held + captured` always (I1).
 
-    `active` counts the open holds.
+    `active` counts the tasks that the open holds let be active: one each, or a group's `slots`.
     """
 
     id: UUID
@@ -57,16 +57,16 @@ def evolve(balance: Balance | None, event: Event) -> Balance:
     version = event.originator_version
     at = event.meta.at
     match event:
-        case CreditsHeld(amount=amount):
+        case CreditsHeld(amount=amount, slots=slots):
             return replace(
                 balance,
                 version=version,
                 updated_at=at,
                 available=balance.available - amount,
                 held=balance.held + amount,
-                active=balance.active + 1,
+                active=balance.active + slots,
             )
-        case CreditsCaptured(amount=amount, released=released):
+        case CreditsCaptured(amount=amount, released=released, slots=slots):
             return replace(
                 balance,
                 version=version,
@@ -74,16 +74,16 @@ def evolve(balance: Balance | None, event: Event) -> Balance:
                 available=balance.available + released,
                 held=balance.held - amount - released,
                 captured=balance.captured + amount,
-                active=balance.active - 1,
+                active=balance.active - slots,
             )
-        case CreditsReleased(amount=amount):
+        case CreditsReleased(amount=amount, slots=slots):
             return replace(
                 balance,
                 version=version,
                 updated_at=at,
                 available=balance.available + amount,
                 held=balance.held - amount,
-                active=balance.active - 1,
+                active=balance.active - slots,
             )
         case CreditsGranted(amount=amount):
             return replace(

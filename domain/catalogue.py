@@ -6,6 +6,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from domain.event import Event
+from domain.group_events import (
+    GroupCancelled,
+    GroupCancelRequested,
+    GroupCompleted,
+    GroupFailed,
+    GroupMemberEnded,
+    GroupPartial,
+    GroupRetried,
+    GroupStarted,
+)
 from domain.ledger_events import (
     AccountOpened,
     CreditsCaptured,
@@ -40,6 +50,14 @@ EVENTS: tuple[type[Event], ...] = (
     TaskFailed,
     TaskCancelled,
     TaskRetried,
+    GroupStarted,
+    GroupMemberEnded,
+    GroupCancelRequested,
+    GroupCompleted,
+    GroupPartial,
+    GroupFailed,
+    GroupCancelled,
+    GroupRetried,
     AccountOpened,
     CreditsGranted,
     CreditsHeld,

@@ -7,6 +7,7 @@ TallystickError
 │   ├── NotFound             no such thing, or not yours
 │   ├── AlreadyExists        the id is taken
 │   ├── IllegalTransition    the state machine has no such edge
+│   ├── MemberOfGroup        only the task's whole group can do that
 │   ├── LeaseLost            the fencing token is stale
 │   ├── InsufficientCredits  the balance does not cover the hold
 │   ├── CaptureExceedsHold   more was to be captured than is held
@@ -95,6 +96,17 @@ class IllegalTransition(DomainError):
     def with_money(self, money: Money) -> Self:
         """The same refusal, which says also what has become of the credits."""
         return type(self)(self.noun, self.trigger, self.state, self.allowed, money)
+
+
+class MemberOfGroup(DomainError):
+    """The task is a member of the group of that id, which does this for it."""
+
+    code = "member_of_group"
+
+    def __init__(self, trigger: str, group_id: UUID) -> None:
+        super().__init__(f"This task belongs to a group: {trigger} the group instead.")
+        self.trigger = trigger
+        self.group_id = group_id
 
 
 class LeaseLost(DomainError):

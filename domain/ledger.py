@@ -65,8 +65,8 @@ GRANTS_MAX = 10_000
 class CreditLedger(msgspec.Struct, frozen=True, kw_only=True):
     """State of an account. `grants` are those with credits left; `holds` are the open ones.
 
-    Open holds are the account's active tasks. `day_count` counts the holds made in `day`, the
-    latest UTC day with a hold, so a clock set back does not begin a day anew.
+    Open holds are the account's active tasks. `day_count` counts the tasks that were held for in
+    `day`, the latest UTC day with a hold, so a clock set back does not begin a day anew.
     """
 
     balance: Balance
@@ -107,12 +107,18 @@ class GrantCredits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HoldCredits(msgspec.Struct, frozen=True, kw_only=True):
-    """`plan` gives the limits that are checked with the balance."""
+    """For one task, or for a group of `tasks` of which `slots` may be active at one time.
+
+    `plan` gives the limits that are checked with the balance.
+    """
 
     hold_id: UUID
-    task_id: UUID
     amount: int
     plan: Plan
+    task_id: UUID | None = None
+    group_id: UUID | None = None
+    tasks: int = 1
+    slots: int = 1
 
 
 class CaptureHold(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,10 +213,11 @@ def _held(ledger: CreditLedger, command: HoldCredits, meta: Metadata) -> tuple[C
     if command.amount < 0:
         raise InvalidInput("A hold cannot be negative.", ("/amount", "must be 0 or more"))
     if (hold := ledger.holds.get(command.hold_id)) is not None:
-        if (hold.task_id, hold.amount) == (command.task_id, command.amount):
+        asked = (command.task_id, command.group_id, command.amount)
+        if (hold.task_id, hold.group_id, hold.amount) == asked:
             return ()
         raise AlreadyExists("There is a hold of that id already.")
-    _guard_limits(ledger, command.plan, meta.at)
+    _guard_limits(ledger, command, meta.at)
     if command.amount > ledger.balance.available:
         raise InsufficientCredits(command.amount, ledger.balance.available)
     return (
@@ -220,24 +227,28 @@ def _held(ledger: CreditLedger, command: HoldCredits, meta: Metadata) -> tuple[C
             meta=meta,
             hold_id=command.hold_id,
             task_id=command.task_id,
+            group_id=command.group_id,
             amount=command.amount,
             slices=burn(ledger.grants, command.amount),
+            tasks=command.tasks,
+            slots=command.slots,
         ),
     )
 
 
-def _guard_limits(ledger: CreditLedger, plan: Plan, at: datetime) -> None:
-    if ledger.balance.active >= plan.active_tasks_max:
+def _guard_limits(ledger: CreditLedger, command: HoldCredits, at: datetime) -> None:
+    plan = command.plan
+    if ledger.balance.active + command.slots > plan.active_tasks_max:
         raise LimitReached("active_tasks_max", plan.active_tasks_max, ACTIVE_RETRY_SECONDS)
     day, made = _day_of(ledger, at)
-    if made >= plan.daily_tasks_max:
+    if made + command.tasks > plan.daily_tasks_max:
         tomorrow = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
         wait = int((tomorrow - at).total_seconds()) + 1
         raise LimitReached("daily_tasks_max", plan.daily_tasks_max, wait)
 
 
 def _day_of(ledger: CreditLedger, at: datetime) -> tuple[date, int]:
-    """The UTC day that a hold at `at` counts in, and the holds made in it so far."""
+    """The UTC day that a hold at `at` counts in, and the tasks held for in it so far."""
     day = max(at.astimezone(UTC).date(), ledger.day)
     return day, ledger.day_count if day == ledger.day else 0
 
@@ -262,6 +273,8 @@ def _captured(ledger: CreditLedger, command: CaptureHold, meta: Metadata) -> Cre
         meta=meta,
         hold_id=hold.id,
         task_id=hold.task_id,
+        group_id=hold.group_id,
+        slots=hold.slots,
         amount=command.amount,
         slices=taken,
         released=hold.amount - command.amount,
@@ -277,6 +290,8 @@ def _released(ledger: CreditLedger, command: ReleaseHold, meta: Metadata) -> Cre
         meta=meta,
         hold_id=hold.id,
         task_id=hold.task_id,
+        group_id=hold.group_id,
+        slots=hold.slots,
         amount=hold.amount,
         slices=hold.slices,
         reason=command.reason,
@@ -302,14 +317,16 @@ def evolve(ledger: CreditLedger | None, event: Event) -> CreditLedger:
                     Hold(
                         id=event.hold_id,
                         task_id=event.task_id,
+                        group_id=event.group_id,
                         amount=event.amount,
                         slices=event.slices,
                         held_at=event.meta.at,
+                        slots=event.slots,
                     ),
                 ),
                 source_refs=ledger.source_refs,
                 day=day,
-                day_count=made + 1,
+                day_count=made + event.tasks,
             )
         case CreditsCaptured():
             grants = moved(ledger.grants, event.slices, free=0, held=-1)
@@ -373,7 +390,7 @@ def _restored(event: LedgerSnapshot) -> CreditLedger:
             available=event.granted - event.captured - held,
             held=held,
             captured=event.captured,
-            active=len(event.holds),
+            active=sum(hold.slots for hold in event.holds),
         ),
         grants=event.grants,
         holds=Map({hold.id: hold for hold in event.holds}),

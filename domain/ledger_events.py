@@ -43,14 +43,20 @@ class CreditsGranted(Event, frozen=True, kw_only=True):
 
 
 class CreditsHeld(Event, frozen=True, kw_only=True):
-    """Credits were set aside for a task, out of these slices in burn order."""
+    """Credits were set aside for a task or a group, out of these slices in burn order.
+
+    A group's hold counts `tasks` toward the day's and `slots` toward the active ones.
+    """
 
     TOPIC: ClassVar[str] = "credits.held"
 
     hold_id: UUID
-    task_id: UUID
     amount: Credits
+    task_id: UUID | None = None
     slices: tuple[Slice, ...] = ()
+    group_id: UUID | None = None
+    tasks: Count = 1
+    slots: Count = 1
 
 
 class CreditsCaptured(Event, frozen=True, kw_only=True):
@@ -59,11 +65,13 @@ class CreditsCaptured(Event, frozen=True, kw_only=True):
     TOPIC: ClassVar[str] = "credits.captured"
 
     hold_id: UUID
-    task_id: UUID
     amount: Credits
+    task_id: UUID | None = None
     slices: tuple[Slice, ...] = ()
     released: Credits = 0
     released_slices: tuple[Slice, ...] = ()
+    group_id: UUID | None = None
+    slots: Count = 1
 
 
 class CreditsReleased(Event, frozen=True, kw_only=True):
@@ -72,10 +80,12 @@ class CreditsReleased(Event, frozen=True, kw_only=True):
     TOPIC: ClassVar[str] = "credits.released"
 
     hold_id: UUID
-    task_id: UUID
     amount: Credits
+    task_id: UUID | None = None
     slices: tuple[Slice, ...] = ()
     reason: Text = ""
+    group_id: UUID | None = None
+    slots: Count = 1
 
 
 LedgerEvent = AccountOpened | CreditsGranted | CreditsHeld | CreditsCaptured | CreditsReleased
@@ -92,14 +102,16 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     held: Credits = 0
 
 
-class Hold(msgspec.Struct, frozen=True, kw_only=True):
-    """An open hold; a settled one leaves the state."""
+class Hold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An open hold of one task or one group; a settled one leaves the state."""
 
     id: UUID
-    task_id: UUID
     amount: Credits
     slices: tuple[Slice, ...]
     held_at: Timestamp
+    task_id: UUID | None = None
+    group_id: UUID | None = None
+    slots: Count = 1
 
 
 class LedgerSnapshot(Event, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from domain.errors import IllegalTransition
 Guard = tuple[str, bool]
 Edge = tuple[str, tuple[Guard, ...]]
 Transition = dict[str, Any]
+_AGAIN = frozenset({"retry", "start_again"})
 _KEYS = frozenset({"trigger", "source", "dest", "conditions", "unless"})
 
 
@@ -88,8 +89,8 @@ class Lifecycle:
         return self._allowed[state]
 
     def terminal(self, state: str) -> bool:
-        """True when no trigger but a user's `retry` leads out of `state`."""
-        return not set(self._allowed[state]) - {"retry"}
+        """True when nothing leads out of `state` but a user's wish to run it again."""
+        return not set(self._allowed[state]) - _AGAIN
 
     def target(self, trigger: str, state: str, model: object = None) -> str:
         """State that `trigger` leads to from `state`; `model` answers the guards.

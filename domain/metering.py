@@ -1,4 +1,8 @@
-"""Where a task and its money meet: each decision gives the events of both, for one append."""
+"""Where tasks, groups and their money meet: each decision gives the events of all, for one append.
+
+A task pays for itself out of its own hold. The members of a group are paid out of the group's one
+hold, which is settled once, with the end of the last of them.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,28 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
+from domain import group as groups
 from domain import ledger as ledgers
 from domain import task as tasks
 from domain.errors import NotFound
 from domain.event import Event, Metadata
+from domain.group import CancelGroup, EndMember, Group, Member, RetryGroup, StartGroup
+from domain.group_events import GroupEnd, GroupEvent, GroupMemberEnded, Outcome
 from domain.ledger import CaptureHold, CreditLedger, HoldCredits, ReleaseHold
 from domain.ledger_events import LedgerEvent
 from domain.plan import Plan
-from domain.task import PRIORITIES, RetryTask, RunCommand, SubmitTask, Task
-from domain.task_events import TaskCancelled, TaskCompleted, TaskFailed
+from domain.task import PRIORITIES, CancelTask, RetryTask, RunCommand, SubmitTask, Task
+from domain.task_events import TaskCancelled, TaskCompleted, TaskEvent, TaskFailed
+
+Ending = TaskCompleted | TaskFailed | TaskCancelled
 
 
 def submit(
     task: Task | None, ledger: CreditLedger | None, command: SubmitTask, plan: Plan, meta: Metadata
 ) -> tuple[Event, ...]:
     """A new task with the hold on its credits. Refusals are the task's first, then the ledger's."""
-    submitted = tasks.decide(task, _raised(command, plan), meta)
+    raised = replace(command, priority=_raised(command.priority, plan))
+    submitted = tasks.decide(task, raised, meta)
     hold = HoldCredits(
         hold_id=command.hold_id, task_id=command.task_id, amount=command.credits, plan=plan
     )
@@ -40,11 +50,17 @@ def retry(
 
 
 def proceed(
-    task: Task | None, ledger: CreditLedger | None, command: RunCommand, meta: Metadata
+    task: Task | None,
+    ledger: CreditLedger | None,
+    command: RunCommand,
+    meta: Metadata,
+    group: Group | None = None,
 ) -> tuple[Event, ...]:
     """What happens within a run; if it ends the run, the hold is settled with it.
 
-    Refusals are the task's first, then the ledger's.
+    `group` is the task's, if it has one: then the run's end is a member's end, lets the next member
+    start, and settles the group's hold if it is the last. Refusals are the task's first, then the
+    ledger's.
     """
     if task is None:
         raise NotFound("There is no such task.")
@@ -52,14 +68,160 @@ def proceed(
     events: list[Event] = []
     for event in tasks.decide(task, command, meta):
         events.append(event)
-        match event:
-            case TaskCompleted(charged=charged):
-                capture = CaptureHold(hold_id=task.hold_id, amount=charged)
-                events += _paid(ledger, task.account_id, capture, meta)
-            case TaskFailed() | TaskCancelled():
-                release = ReleaseHold(hold_id=task.hold_id, reason=event.TOPIC)
-                events += _paid(ledger, task.account_id, release, meta)
+        if not isinstance(event, Ending):
+            continue
+        if task.group_id is None:
+            events += _settled(task, ledger, event, meta)
+        else:
+            assert group is not None, "a member's group is loaded with it"
+            assert group.id == task.group_id, "a member ends in its own group"
+            events += _member_ended(group, ledger, event, meta)
     return tuple(events)
+
+
+def start_group(
+    group: Group | None,
+    ledger: CreditLedger | None,
+    command: StartGroup,
+    plan: Plan,
+    meta: Metadata,
+) -> tuple[Event, ...]:
+    """A group with one hold for all its members, of whom the first are submitted at once.
+
+    None where it is there already. Refusals are the group's first, then the ledger's.
+    """
+    raised = replace(command, priority=_raised(command.priority, plan))
+    return _run_opened(group, ledger, groups.decide(group, raised, meta), plan, meta)
+
+
+def retry_group(
+    group: Group | None,
+    ledger: CreditLedger | None,
+    command: RetryGroup,
+    plan: Plan,
+    meta: Metadata,
+) -> tuple[Event, ...]:
+    """The next run of those that were not delivered, with a new hold for them."""
+    return _run_opened(group, ledger, groups.decide(group, command, meta), plan, meta)
+
+
+def cancel_group(
+    group: Group | None,
+    ledger: CreditLedger | None,
+    at_work: tuple[Task, ...],
+    command: CancelGroup,
+    meta: Metadata,
+) -> tuple[Event, ...]:
+    """Start no more members; cancel those `at_work` (all active ones), or ask them to stop."""
+    requested = groups.decide(group, command, meta)
+    if not requested or group is None:
+        return ()
+    events: list[Event] = [*requested]
+    group = _evolved(group, requested)
+    expected = {member.task_id for member in group.active}
+    assert expected == {task.id for task in at_work}, "every member at work is cancelled"
+    for task in at_work:
+        decided = proceed(task, ledger, CancelTask(reason=command.reason), meta, group)
+        group = _evolved(group, decided)
+        events += decided
+    return tuple(events)
+
+
+def _run_opened(
+    group: Group | None,
+    ledger: CreditLedger | None,
+    opened: tuple[GroupEvent, ...],
+    plan: Plan,
+    meta: Metadata,
+) -> tuple[Event, ...]:
+    """A group's run with its hold and its first tasks."""
+    if not opened:
+        return ()
+    group = _evolved(group, opened)
+    hold = HoldCredits(
+        hold_id=group.hold_id,
+        group_id=group.id,
+        amount=group.credits_held,
+        plan=plan,
+        tasks=len(group.in_run),
+        slots=group.slots,
+    )
+    held = _paid(ledger, group.account_id, hold, meta)
+    submitted = [event for member in group.active for event in _submitted(group, member, meta)]
+    return (*opened, *held, *submitted)
+
+
+def _submitted(group: Group, member: Member, meta: Metadata) -> tuple[TaskEvent, ...]:
+    """A member's task, which the group's hold pays for."""
+    command = SubmitTask(
+        task_id=member.task_id,
+        account_id=group.account_id,
+        type=member.type,
+        input=member.input,
+        hold_id=group.hold_id,
+        credits=member.credits,
+        priority=group.priority,
+        attempts_max=member.attempts_max,
+        queue_seconds_max=member.queue_seconds_max,
+        run_seconds_max=member.run_seconds_max,
+        project=group.project,
+        group_id=group.id,
+    )
+    return tasks.decide(None, command, meta)
+
+
+def _member_ended(
+    group: Group, ledger: CreditLedger | None, ending: Ending, meta: Metadata
+) -> list[Event]:
+    """A member's end: the next one's start, or with the last one the group's end and its money."""
+    command = EndMember(
+        task_id=ending.originator_id,
+        outcome=_OUTCOMES[type(ending)],
+        charged=ending.charged if isinstance(ending, TaskCompleted) else 0,
+    )
+    events: list[Event] = []
+    for event in groups.decide(group, command, meta):
+        events.append(event)
+        group = groups.evolve(group, event)
+        if isinstance(event, GroupEnd):
+            events += _group_settled(group, ledger, event, meta)
+        elif isinstance(event, GroupMemberEnded) and event.next_task_id is not None:
+            member = group.member(event.next_task_id)
+            assert member is not None, "the next member is one of the group"
+            events += _submitted(group, member, meta)
+    return events
+
+
+def _settled(
+    task: Task, ledger: CreditLedger | None, ending: Ending, meta: Metadata
+) -> tuple[LedgerEvent, ...]:
+    settling: CaptureHold | ReleaseHold
+    if isinstance(ending, TaskCompleted):
+        settling = CaptureHold(hold_id=task.hold_id, amount=ending.charged)
+    else:
+        settling = ReleaseHold(hold_id=task.hold_id, reason=ending.TOPIC)
+    return _paid(ledger, task.account_id, settling, meta)
+
+
+def _group_settled(
+    group: Group, ledger: CreditLedger | None, end: GroupEnd, meta: Metadata
+) -> tuple[LedgerEvent, ...]:
+    """One movement for the whole run: a capture if anything was delivered in it."""
+    settling: CaptureHold | ReleaseHold
+    if any(member.status == "completed" for member in group.in_run):
+        settling = CaptureHold(hold_id=group.hold_id, amount=group.delivered_credits)
+    else:
+        settling = ReleaseHold(hold_id=group.hold_id, reason=end.TOPIC)
+    return _paid(ledger, group.account_id, settling, meta)
+
+
+def _evolved(group: Group | None, events: tuple[Event, ...]) -> Group:
+    """The group after those of the events that are its own."""
+    for event in events:
+        if isinstance(event, GroupEvent):
+            group = groups.evolve(group, event)
+    assert group is not None, "a group that has begun"
+    return group
 
 
 def _within(task: Task, meta: Metadata) -> Metadata:
@@ -71,14 +233,14 @@ def _within(task: Task, meta: Metadata) -> Metadata:
     )
 
 
-def _raised(command: SubmitTask, plan: Plan) -> SubmitTask:
-    """The command with its priority lifted by the plan; one that is no priority is left as it is.
+def _raised(priority: int, plan: Plan) -> int:
+    """A priority lifted by the plan; what is no priority is left as it is.
 
     Lifted into the range it would be taken for one.
     """
-    if command.priority not in PRIORITIES.values():
-        return command
-    return replace(command, priority=max(0, command.priority - plan.priority_raise))
+    if priority not in PRIORITIES.values():
+        return priority
+    return max(0, priority - plan.priority_raise)
 
 
 def _paid(
@@ -89,3 +251,10 @@ def _paid(
 ) -> tuple[LedgerEvent, ...]:
     assert ledger is None or ledger.id == account_id, "a task is paid from its own account"
     return ledgers.decide(ledger, command, meta)
+
+
+_OUTCOMES: dict[type[Event], Outcome] = {
+    TaskCompleted: "completed",
+    TaskFailed: "failed",
+    TaskCancelled: "cancelled",
+}

@@ -9,7 +9,14 @@ from typing import Any, get_args
 
 from msgspec.structs import replace
 
-from domain.errors import AlreadyExists, CaptureExceedsHold, InvalidInput, LeaseLost, NotFound
+from domain.errors import (
+    AlreadyExists,
+    CaptureExceedsHold,
+    InvalidInput,
+    LeaseLost,
+    MemberOfGroup,
+    NotFound,
+)
 from domain.event import Metadata
 from domain.failure import Failure, failure
 from domain.task_commands import (
@@ -86,10 +93,10 @@ def decide(task: Task | None, command: TaskCommand, meta: Metadata) -> tuple[Tas
     """Events that `command` leads to; none when it was carried out before.
 
     A submission is refused in this order: `InvalidInput` (priority, then `not_before`),
-    `AlreadyExists`. The other commands:
-    `NotFound`, then quiet where done before, `LeaseLost` (stale token), `IllegalTransition` (no
-    such edge), and last what is wrong with the command itself: `InvalidInput` (percent),
-    `CaptureExceedsHold` (charge), `AlreadyExists` (a retry with the hold of the first run).
+    `AlreadyExists`. The other commands: `NotFound`, then quiet where done before, `LeaseLost`
+    (stale token), `MemberOfGroup` (a retry), `IllegalTransition` (no such edge), and last what is
+    wrong with the command itself: `InvalidInput` (percent), `CaptureExceedsHold` (charge),
+    `AlreadyExists` (a retry with the hold of the first run).
     """
     if isinstance(command, SubmitTask):
         return (_submitted(task, command, meta),)
@@ -319,6 +326,8 @@ def _cancelled(task: Task, reason: str, meta: Metadata) -> TaskCancelled:
 
 
 def _retried(task: Task, command: RetryTask, meta: Metadata) -> TaskRetried:
+    if task.group_id is not None:
+        raise MemberOfGroup("retry", task.group_id)
     TASK.target("retry", task.status)
     if command.hold_id == task.hold_id:
         raise AlreadyExists("A retry needs a new hold.")

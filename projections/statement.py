@@ -27,7 +27,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `amount` is what was granted, held, charged or released. The changes are signed and lead to
     `available` and `held`, the balance after the event; a capture of a part gives the rest back in
-    the same line.
+    the same line. A hold counts as `tasks` of the day.
     """
 
     account_id: UUID
@@ -46,6 +46,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     grant_id: UUID | None = None
     source_ref: str | None = None
     reason: str = ""
+    group_id: UUID | None = None
+    tasks: int = 1
 
 
 class _Movement(NamedTuple):
@@ -75,6 +77,8 @@ def evolve(line: Line | None, event: Event) -> Line:
         grant_id=getattr(event, "grant_id", None),
         source_ref=getattr(event, "source_ref", None),
         reason=getattr(event, "reason", ""),
+        group_id=getattr(event, "group_id", None),
+        tasks=getattr(event, "tasks", 1),
     )
 
 

@@ -9,9 +9,10 @@ import uuid_utils
 
 from domain.errors import NotFound
 
-Prefix = Literal["task", "acct", "key", "hold", "grant"]
+Prefix = Literal["task", "group", "acct", "key", "hold", "grant"]
 _NOUNS: dict[Prefix, str] = {
     "task": "task",
+    "group": "group",
     "acct": "account",
     "key": "key",
     "hold": "hold",

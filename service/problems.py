@@ -117,6 +117,13 @@ _TABLE = (
         " become of a task's credits.",
     ),
     ProblemType(
+        "member_of_group",
+        409,
+        EXIT_REFUSED,
+        "The task belongs to a group",
+        "Only the whole group can do that; `GET /v1/tasks/{id}` names it in `group_id`.",
+    ),
+    ProblemType(
         "lease_lost",
         409,
         EXIT_REFUSED,

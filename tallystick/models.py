@@ -69,6 +69,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     account_id: str | None = None
     priority: Priority = "normal"
     project: str | None = None
+    group_id: str | None = None
     not_before: datetime | None = None
     run: int = 1
     attempt: int = 0
@@ -155,6 +156,7 @@ class StatementLine(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 0
     position: int = 0
     task_id: str | None = None
+    group_id: str | None = None
     hold_id: str | None = None
     grant_id: str | None = None
     source_ref: str | None = None

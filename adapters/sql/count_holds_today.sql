@@ -1,4 +1,4 @@
-SELECT count(*)
+SELECT coalesce(sum(tasks), 0)::bigint
 FROM statement_lines
 WHERE account_id = %(account_id)s
     AND kind = 'held'

@@ -14,10 +14,19 @@ from domain.errors import NotFound
 from domain.event import CREDITS_MAX, NAME_LENGTH_MAX, TEXT_LENGTH_MAX
 from domain.ledger_events import GrantKind
 from domain.plan import PLANS
+from projections.statement import Line
 from service.bootstrap import Service
 from service.cli.administration import operator, with_service
 from service.cli.output import json_option, print_fields, print_json, print_table, say
-from service.identifiers import new_id, parse_id, public_id
+from service.identifiers import Prefix, new_id, parse_id, public_id
+
+_PREFIXES: dict[str, Prefix] = {
+    "account_id": "acct",
+    "task_id": "task",
+    "group_id": "group",
+    "hold_id": "hold",
+    "grant_id": "grant",
+}
 
 LIST_ROWS = 100
 
@@ -115,7 +124,7 @@ def statement(account: str, limit: int, as_json: bool) -> None:
             "amount": lambda entry: entry.line.amount,
             "available": lambda entry: entry.line.available,
             "held": lambda entry: entry.line.held,
-            "task": lambda entry: entry.line.task_id and public_id("task", entry.line.task_id),
+            "for": lambda entry: _paid_for(entry.line),
         },
         lines,
     )
@@ -183,12 +192,18 @@ def _document(account: Balance) -> dict[str, object]:
     return {**fields, "id": public_id("acct", account.id)}
 
 
+def _paid_for(line: Line) -> str | None:
+    """The task or the group whose credits moved."""
+    if line.group_id is not None:
+        return public_id("group", line.group_id)
+    return None if line.task_id is None else public_id("task", line.task_id)
+
+
 def _line_document(line: StatementLine) -> dict[str, object]:
     fields = {name: getattr(line.line, name) for name in line.line.__struct_fields__}
-    prefixes = {"account_id": "acct", "task_id": "task", "hold_id": "hold", "grant_id": "grant"}
-    for name, prefix in prefixes.items():
+    for name, prefix in _PREFIXES.items():
         if fields.get(name) is not None:
-            fields[name] = public_id(prefix, fields[name])  # type: ignore[arg-type]
+            fields[name] = public_id(prefix, fields[name])
     return {"position": line.position, **fields}
 
 

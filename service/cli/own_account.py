@@ -55,7 +55,7 @@ def print_statement(lines: list[StatementLine]) -> None:
             "amount": lambda line: line.amount,
             "available": lambda line: line.available,
             "held": lambda line: line.held,
-            "task": lambda line: line.task_id,
+            "for": lambda line: line.group_id or line.task_id,
         },
         lines,
     )

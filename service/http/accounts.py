@@ -112,6 +112,7 @@ class StatementEntry(msgspec.Struct, frozen=True, kw_only=True):
     grant_id: str | None
     source_ref: str | None
     reason: str
+    group_id: str | None
 
 
 @route(
@@ -318,6 +319,7 @@ def _statement_entry(recorded: StatementLine) -> StatementEntry:
         grant_id=public_id("grant", line.grant_id) if line.grant_id else None,
         source_ref=line.source_ref,
         reason=line.reason,
+        group_id=public_id("group", line.group_id) if line.group_id else None,
     )
 
 

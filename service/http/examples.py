@@ -26,6 +26,7 @@ TASK = TaskResource(
     account_id=_ACCOUNT_ID,
     priority="normal",
     project=None,
+    group_id=None,
     run=1,
     attempt=0,
     attempts_max=3,

@@ -34,6 +34,8 @@ _PAID = (TaskSubmitted, TaskRetried, TaskCompleted, TaskFailed, TaskCancelled)
 _PREFIXES: dict[str, Prefix] = {
     "account_id": "acct",
     "task_id": "task",
+    "next_task_id": "task",
+    "group_id": "group",
     "hold_id": "hold",
     "grant_id": "grant",
 }

@@ -16,6 +16,7 @@ from service.identifiers import public_id
 
 Priority = Literal["critical", "high", "normal", "low"]
 TaskId = Annotated[str, Meta(pattern="^task_[0-9a-f]{32}$")]
+GroupId = Annotated[str, Meta(pattern="^group_[0-9a-f]{32}$")]
 AccountId = Annotated[str, Meta(pattern="^acct_[0-9a-f]{32}$")]
 JsonObject = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
 Action = Literal["cancel", "retry", "claim", "stage", "complete", "fail", "release"]
@@ -74,6 +75,7 @@ class TaskResource(msgspec.Struct, frozen=True, kw_only=True):
     account_id: AccountId
     priority: Priority
     project: str | None
+    group_id: GroupId | None
     run: int
     attempt: int
     attempts_max: int
@@ -111,6 +113,7 @@ def task_resource(
         account_id=public_id("acct", task.account_id),
         priority=_PRIORITY_NAMES[task.priority],
         project=task.project,
+        group_id=public_id("group", task.group_id) if task.group_id else None,
         run=task.run,
         attempt=task.attempt,
         attempts_max=task.attempts_max,

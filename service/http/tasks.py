@@ -220,6 +220,7 @@ async def cancel_task(call: Call, given: Cancellation) -> Answer:
     answers={202: TaskResource},
     refusals=(
         "not_found",
+        "member_of_group",
         "illegal_transition",
         "version_mismatch",
         "insufficient_credits",
@@ -230,7 +231,10 @@ async def cancel_task(call: Call, given: Cancellation) -> Answer:
     example={},
 )
 async def retry_task(call: Call, _: Retry) -> Answer:
-    """Open the next run of a failed task, with a new hold at today's price."""
+    """Open the next run of a failed task, with a new hold at today's price.
+
+    A member of a group is run again by a retry of the group.
+    """
     task_id, account_id = await _target(call)
     version = await _expected_version(call, task_id)
     reply = await call.once(

@@ -176,16 +176,12 @@ def paused_past_the_deadline(patch: Patch) -> None:
 
 
 def raise_forgotten(patch: Patch) -> None:
-    patch.setattr(metering, "_raised", lambda command, _: command)
+    patch.setattr(metering, "_raised", lambda priority, _: priority)
 
 
 def anything_raised_to_a_priority(patch: Patch) -> None:
     patch.setattr(
-        metering,
-        "_raised",
-        lambda command, plan: replace(
-            command, priority=max(0, command.priority - plan.priority_raise)
-        ),
+        metering, "_raised", lambda priority, plan: max(0, priority - plan.priority_raise)
     )
 
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from domain import balance, grants, ledger, metering, task
 from domain.event import Event
-from domain.ledger import CreditLedger
+from domain.ledger import CreditLedger, HoldCredits
 from domain.ledger_events import CreditsCaptured, CreditsHeld, CreditsReleased
 from domain.plan import Plan
 from domain.task import CancelTask, CompleteTask, FailTask, Task
@@ -275,7 +275,11 @@ def add_to_proceed(
 
 def change_plan(patch: Patch, change: Callable[[Plan], Plan]) -> None:
     guard = ledger._guard_limits
-    patch.setattr(ledger, "_guard_limits", lambda state, plan, at: guard(state, change(plan), at))
+
+    def changed(state: CreditLedger, command: HoldCredits, at: datetime) -> None:
+        guard(state, replace(command, plan=change(command.plan)), at)
+
+    patch.setattr(ledger, "_guard_limits", changed)
 
 
 def _captures(event: Event) -> bool:

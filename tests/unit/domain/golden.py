@@ -11,8 +11,10 @@ from msgspec import Raw
 from msgspec.structs import asdict
 
 from adapters.mapper import EventMapper
-from domain import ledger, task
+from domain import group, ledger, task
 from domain.event import Event
+from domain.group import Group
+from domain.group_events import GroupEvent
 from domain.ledger import CreditLedger
 from domain.ledger_events import LedgerEvent, LedgerSnapshot
 from domain.task import Task
@@ -52,15 +54,20 @@ def load(name: str) -> Event:
 
 def folded(events: Sequence[Event]) -> dict[str, Json]:
     """The state after `events` of one stream."""
-    state: Task | CreditLedger | None = None
+    state: Task | Group | CreditLedger | None = None
     for event in events:
         if isinstance(event, TaskEvent):
-            assert not isinstance(state, CreditLedger)
+            assert isinstance(state, Task | None)
             state = task.evolve(state, event)
+        elif isinstance(event, GroupEvent):
+            assert isinstance(state, Group | None)
+            state = group.evolve(state, event)
         else:
             assert isinstance(event, LedgerEvent | LedgerSnapshot)
-            assert not isinstance(state, Task)
+            assert isinstance(state, CreditLedger | None)
             state = ledger.evolve(state, event)
+    if isinstance(state, Group):
+        return _told(state) | {"members": [_told(member) for member in state.members]}
     return _told(state) if isinstance(state, Task) else _ledger_told(state)
 
 

@@ -13,9 +13,10 @@ from uuid import UUID
 import pytest
 from msgspec import Raw
 
-from domain import ledger, task
+from domain import group, ledger, task
 from domain.errors import DomainError
 from domain.event import Event
+from domain.group import GROUP, CancelGroup, EndMember, Group, GroupCommand, RetryGroup
 from domain.ledger import ACCOUNT, HOLD, CaptureHold, CreditLedger, LedgerCommand, ReleaseHold
 from domain.machines import MACHINES
 from domain.task import TASK, Task, TaskCommand
@@ -36,6 +37,15 @@ from tests.unit.domain.given import (
     retried_task,
     submission,
     task_in,
+)
+from tests.unit.domain.given_group import (
+    NEW_TASK_IDS,
+    NEXT_GROUP_HOLD_ID,
+    PRICES,
+    Played,
+    group_at_work,
+    group_in,
+    starting,
 )
 
 # A cell is the state that follows, with the event that leads there, or `quiet`, or the refusal.
@@ -82,6 +92,16 @@ TASK_EVENTS = {
     ("ConfirmCancel", "cancelled"): "TaskCancelled",
     ("RetryTask", "queued"): "TaskRetried",
 }
+GROUP_TABLE = """
+command         absent      processing         completed          partial            failed             cancelling         cancelled
+StartGroup      processing  quiet              quiet              quiet              processing         IllegalTransition  processing
+EndMember       NotFound    processing         IllegalTransition  IllegalTransition  IllegalTransition  cancelling         quiet
+EndMember/last  NotFound    completed          quiet              IllegalTransition  IllegalTransition  cancelled          IllegalTransition
+EndMember/lost  NotFound    partial            IllegalTransition  quiet              quiet              cancelled          IllegalTransition
+EndMember/vain  NotFound    failed             IllegalTransition  quiet              quiet              cancelled          IllegalTransition
+CancelGroup     NotFound    cancelling         IllegalTransition  IllegalTransition  IllegalTransition  quiet              quiet
+RetryGroup      NotFound    IllegalTransition  IllegalTransition  processing         processing         IllegalTransition  IllegalTransition
+"""  # noqa: E501 - a table
 ACCOUNT_TABLE = """
 command       absent    open
 OpenAccount   open      AlreadyExists
@@ -109,6 +129,13 @@ TRIGGERS = {
         "CancelTask": "cancel",
         "ConfirmCancel": "confirm_cancel",
         "RetryTask": "retry",
+    },
+    "group": {
+        "StartGroup": "start_again",
+        "EndMember": "end_member",
+        "EndMember/last": "end",
+        "CancelGroup": "cancel",
+        "RetryGroup": "retry",
     },
     "account": {
         "GrantCredits": "grant",
@@ -145,7 +172,12 @@ def names(union: object) -> set[str]:
 
 
 def test_the_tables_list_every_state_and_command() -> None:
-    tables = {"task": TASK_TABLE, "account": ACCOUNT_TABLE, "hold": HOLD_TABLE}
+    tables = {
+        "task": TASK_TABLE,
+        "group": GROUP_TABLE,
+        "account": ACCOUNT_TABLE,
+        "hold": HOLD_TABLE,
+    }
     assert {machine.noun for machine in MACHINES} == set(tables)
     for machine in MACHINES:
         assert states_of(tables[machine.noun]) == ["absent", *machine.states]
@@ -162,6 +194,7 @@ def test_the_tables_list_every_state_and_command() -> None:
         | {f"{name}/old" for name in fenced}
     )
     assert commands_of(ACCOUNT_TABLE) == names(LedgerCommand)
+    assert {name.split("/")[0] for name in commands_of(GROUP_TABLE)} == names(GroupCommand)
     assert {(c.split("/")[0], o) for c, _, o in cells(TASK_TABLE) if o in TASK.states} == set(
         TASK_EVENTS
     )
@@ -215,6 +248,39 @@ def before_cell(name: str, status: str) -> Task:
     stalls_max = 0 if name == "StallTask/last" else 3
     attempts_max = 1 if name == "FailTask/last" and status != "backoff" else 3
     return task_in(status, stalls_max=stalls_max, attempts_max=attempts_max)
+
+
+@pytest.mark.parametrize(("name", "status", "outcome"), cells(GROUP_TABLE))
+def test_each_cell_of_the_group(name: str, status: str, outcome: str) -> None:
+    before = None if status == "absent" else group_before(name, status).state
+    task_id = before.members[-1].task_id if before is not None else UUID(int=1)
+    commands: dict[str, GroupCommand] = {
+        "StartGroup": starting(2, hold_id=NEXT_GROUP_HOLD_ID),
+        "EndMember": EndMember(task_id=task_id, outcome="cancelled"),
+        "EndMember/last": EndMember(task_id=task_id, outcome="completed", charged=1),
+        "EndMember/lost": EndMember(task_id=task_id, outcome="failed"),
+        "EndMember/vain": EndMember(task_id=task_id, outcome="failed"),
+        "CancelGroup": CancelGroup(),
+        "RetryGroup": RetryGroup(hold_id=NEXT_GROUP_HOLD_ID, task_ids=NEW_TASK_IDS, prices=PRICES),
+    }
+    if outcome not in GROUP.states:
+        assert_refused_or_quiet(group.decide, before, commands[name], outcome)
+        return
+    events = group.decide(before, commands[name], metadata())
+    after = before
+    for event in events:
+        assert_next_in_stream(event, after)
+        after = group.evolve(after, event)
+    assert after is not None
+    assert after.status == outcome
+    assert len(events) == (2 if name.startswith("EndMember/") else 1)
+
+
+def group_before(name: str, status: str) -> Played:
+    """The group of a cell: for `EndMember` one with another at work, for `/vain` nothing done."""
+    if status in {"processing", "cancelling"} and name in {"EndMember", "EndMember/vain"}:
+        return group_at_work(status, 3 if name == "EndMember" else 1)
+    return group_in(status)
 
 
 @pytest.mark.parametrize(("name", "status", "outcome"), cells(ACCOUNT_TABLE))
@@ -281,7 +347,7 @@ def assert_refused_or_quiet(
 
 
 def assert_next_in_stream(
-    event: Event, before: Task | CreditLedger | None, at: datetime = NOON
+    event: Event, before: Task | Group | CreditLedger | None, at: datetime = NOON
 ) -> None:
     version = before.version if before else 0
     stream: UUID | None = before.id if before else event.originator_id
