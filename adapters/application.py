@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, NoReturn, Self, get_args
+from typing import Any, ClassVar, NoReturn, Self
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError, Application
@@ -13,21 +13,17 @@ from eventsourcing.utils import EnvType, get_topic
 
 from adapters.mapper import EventMapper, NoTranscoder
 from adapters.recorder import LogFactory, environment
-from domain.aggregate import LEDGERS, TASKS, Aggregate
+from domain.aggregate import AGGREGATE_OF, LEDGERS, Aggregate
 from domain.errors import AdapterError, NotFound
 from domain.event import Event, Metadata
 from domain.ledger import CreditLedger
-from domain.ledger_events import LedgerEvent, LedgerSnapshot
+from domain.ledger_events import LedgerSnapshot
 from domain.task import Task
-from domain.task_events import TaskEvent
 
 SECTION_EVENTS_MAX = 1_000
 _NOBODY = UUID(int=0)
 _AGGREGATES: Mapping[type[Event], Aggregate] = MappingProxyType(
-    {
-        **dict.fromkeys(get_args(TaskEvent), TASKS),
-        **dict.fromkeys((*get_args(LedgerEvent), LedgerSnapshot), LEDGERS),
-    }
+    {**AGGREGATE_OF, LedgerSnapshot: LEDGERS}
 )
 
 

@@ -10,10 +10,11 @@ from uuid import UUID
 
 import msgspec
 
-from domain import group, ledger, task
+from domain import group, ledger, schedule, task
 from domain.event import Event, Metadata
 from domain.group_events import GroupEvent
 from domain.ledger_events import LedgerEvent
+from domain.schedule_events import ScheduleEvent
 from domain.task_events import TaskEvent
 
 SNAPSHOT_EVENTS = 500
@@ -63,6 +64,21 @@ def _task_ended(state: task.Task) -> bool:
     return state.ended
 
 
+def _schedule_ended(state: schedule.Schedule) -> bool:
+    return state.ended
+
+
+def _schedule_document(state: schedule.Schedule) -> Document:
+    return Document(
+        account_id=state.account_id,
+        name=state.name,
+        status=state.status,
+        due_at=state.next_at,
+        created_at=state.created_at,
+        data=msgspec.json.encode(state),
+    )
+
+
 def _never(_: object) -> bool:
     return False
 
@@ -99,7 +115,14 @@ GROUPS = Aggregate(
     ended=_group_ended,
     document=_group_document,
 )
-AGGREGATES = (TASKS, LEDGERS, GROUPS)
+SCHEDULES = Aggregate(
+    name="schedule",
+    events=frozenset(get_args(ScheduleEvent)),
+    evolve=schedule.evolve,
+    ended=_schedule_ended,
+    document=_schedule_document,
+)
+AGGREGATES = (TASKS, LEDGERS, GROUPS, SCHEDULES)
 AGGREGATE_OF: Mapping[type[Event], Aggregate] = MappingProxyType(
     {event_type: aggregate for aggregate in AGGREGATES for event_type in aggregate.events}
 )

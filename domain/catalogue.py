@@ -24,6 +24,14 @@ from domain.ledger_events import (
     CreditsReleased,
     LedgerSnapshot,
 )
+from domain.schedule_events import (
+    ScheduleCreated,
+    ScheduleDeleted,
+    ScheduleFired,
+    SchedulePaused,
+    ScheduleResumed,
+    ScheduleSkipped,
+)
 from domain.task_events import (
     TaskAttemptFailed,
     TaskCancelled,
@@ -63,6 +71,12 @@ EVENTS: tuple[type[Event], ...] = (
     CreditsHeld,
     CreditsCaptured,
     CreditsReleased,
+    ScheduleCreated,
+    ScheduleFired,
+    ScheduleSkipped,
+    SchedulePaused,
+    ScheduleResumed,
+    ScheduleDeleted,
 )
 SNAPSHOTS: tuple[type[Event], ...] = (LedgerSnapshot,)
 

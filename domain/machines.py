@@ -5,6 +5,7 @@ from __future__ import annotations
 from domain.group_state import GROUP
 from domain.ledger import ACCOUNT, HOLD
 from domain.lifecycle import Lifecycle
+from domain.schedule import SCHEDULE
 from domain.task import TASK
 
-MACHINES: tuple[Lifecycle, ...] = (TASK, GROUP, ACCOUNT, HOLD)
+MACHINES: tuple[Lifecycle, ...] = (TASK, GROUP, SCHEDULE, ACCOUNT, HOLD)

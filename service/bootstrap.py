@@ -27,6 +27,7 @@ from adapters.wakeup import QUEUED, Wakeup
 from service.command_bus import CommandBus
 from service.handlers import SHIPPED
 from service.hooks import Hook, Hooks, load_hooks
+from service.schedules import ScheduleLimits, Schedules
 from service.settings import Settings
 from service.task_types import TaskTypes, discover
 from service.worker import Worker, WorkerLimits
@@ -43,6 +44,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     pool: Pool
     committer: Committer
     bus: CommandBus
+    schedules: Schedules
     types: TaskTypes
     queries: Queries
     log: EventLog
@@ -113,6 +115,7 @@ async def open_service(
         await wakeup.start()
         stack.push_async_callback(wakeup.close)
         types = TaskTypes([*SHIPPED, *discover(settings.handlers), *handlers])
+        bus = CommandBus(committer, types)
         yield Service(
             settings=settings,
             dsn=dsn,
@@ -120,7 +123,8 @@ async def open_service(
             mapper=mapper,
             pool=pool,
             committer=committer,
-            bus=CommandBus(committer, types),
+            bus=bus,
+            schedules=Schedules(bus, types, _schedule_limits(settings)),
             types=types,
             queries=Queries(pool),
             log=EventLog(pool, mapper, wakeup, poll_seconds=settings.poll_seconds),
@@ -135,6 +139,12 @@ async def open_service(
             ),
             hooks=tuple(load_hooks(settings.hooks)),
         )
+
+
+def _schedule_limits(settings: Settings) -> ScheduleLimits:
+    return ScheduleLimits(
+        schedules_max=settings.schedules_max, skips_max=settings.schedule_skips_max
+    )
 
 
 def _commit_limits(settings: Settings) -> CommitterLimits:

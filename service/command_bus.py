@@ -167,6 +167,10 @@ class CommandBus:
             new=tuple(Stream(TASKS, command.task_id) for command in commands),
         )
 
+    def submit_command(self, submission: Submission) -> task.SubmitTask:
+        """What a submission comes to today, with its type's price. Raises as `submit` does."""
+        return self._submit_command(submission)
+
     def _submit_command(self, submission: Submission) -> task.SubmitTask:
         handler = self._types.named(submission.type)
         self._types.read_input(submission.type, submission.input)
@@ -420,6 +424,19 @@ class CommandBus:
 
         await self._execute(decide, origin, find=remember)
         return sum(stream.aggregate is TASKS for stream in found)
+
+    async def execute(
+        self,
+        decide: Callable[[States, Metadata], Sequence[Event]],
+        origin: Origin,
+        *,
+        streams: tuple[Stream, ...] = (),
+        new: tuple[Stream, ...] = (),
+        find: Find | None = None,
+        once: Once | None = None,
+    ) -> Committed:
+        """Carry out a command that a module of its own decides; see `Decision`."""
+        return await self._execute(decide, origin, streams=streams, new=new, find=find, once=once)
 
     async def _execute(
         self,

@@ -9,7 +9,7 @@ import uuid_utils
 
 from domain.errors import NotFound
 
-Prefix = Literal["task", "group", "acct", "key", "hold", "grant"]
+Prefix = Literal["task", "group", "acct", "key", "hold", "grant", "sched"]
 _NOUNS: dict[Prefix, str] = {
     "task": "task",
     "group": "group",
@@ -17,6 +17,7 @@ _NOUNS: dict[Prefix, str] = {
     "key": "key",
     "hold": "hold",
     "grant": "grant",
+    "sched": "schedule",
 }
 
 

@@ -240,11 +240,12 @@ async def _until(
 
 
 async def _watch(service: Service, stop: asyncio.Event) -> None:
-    """Nothing stays for ever: lapsed leases, passed deadlines, pauses that are over."""
+    """Nothing stays for ever: leases, deadlines, pauses, schedules that are due."""
     sweeps: dict[str, Callable[[int], Awaitable[int]]] = {
         "rescue": service.bus.rescue,
         "expire": service.bus.expire,
         "wake": partial(wake_delayed, service.pool),
+        "fire": service.schedules.fire,
     }
     while not stop.is_set():
         pause = WATCH_SECONDS

@@ -150,6 +150,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = 30.0
 
+    schedules_max: Annotated[
+        int, Meta(ge=1, le=1_000, description="Schedules that one account may have.")
+    ] = 100
+    schedule_skips_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000,
+            description="Firings of a schedule that may be refused in a row; then it pauses.",
+        ),
+    ] = 10
+
     commit_bytes_max: Annotated[
         int, Meta(ge=MIB, le=GIB // 2, description="Bytes of events in one group commit.")
     ] = 64 * MIB

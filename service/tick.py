@@ -24,6 +24,7 @@ SWEEP_TASKS_MAX = 200
 class TickReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a tick did: attempts started and how they ended, tasks swept, seconds taken.
 
+    `fired` counts the schedules that had their turn.
     `handed_back` are back in the queue because the time was up; the next tick takes them.
     """
 
@@ -36,6 +37,7 @@ class TickReport(msgspec.Struct, frozen=True, kw_only=True):
     rescued: int
     expired: int
     woken: int
+    fired: int
     seconds: float
 
 
@@ -79,6 +81,7 @@ async def _sweep(service: Service) -> dict[str, int]:
         "rescued": await service.bus.rescue(SWEEP_TASKS_MAX),
         "expired": await service.bus.expire(SWEEP_TASKS_MAX),
         "woken": await wake_delayed(service.pool, SWEEP_TASKS_MAX),
+        "fired": await service.schedules.fire(SWEEP_TASKS_MAX),
     }
 
 

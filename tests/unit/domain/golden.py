@@ -11,12 +11,14 @@ from msgspec import Raw
 from msgspec.structs import asdict
 
 from adapters.mapper import EventMapper
-from domain import group, ledger, task
+from domain import group, ledger, schedule, task
 from domain.event import Event
 from domain.group import Group
 from domain.group_events import GroupEvent
 from domain.ledger import CreditLedger
 from domain.ledger_events import LedgerEvent, LedgerSnapshot
+from domain.schedule import Schedule
+from domain.schedule_events import ScheduleEvent
 from domain.task import Task
 from domain.task_events import TaskEvent
 
@@ -54,6 +56,8 @@ def load(name: str) -> Event:
 
 def folded(events: Sequence[Event]) -> dict[str, Json]:
     """The state after `events` of one stream."""
+    if isinstance(events[0], ScheduleEvent):
+        return _schedule_told(events)
     state: Task | Group | CreditLedger | None = None
     for event in events:
         if isinstance(event, TaskEvent):
@@ -69,6 +73,14 @@ def folded(events: Sequence[Event]) -> dict[str, Json]:
     if isinstance(state, Group):
         return _told(state) | {"members": [_told(member) for member in state.members]}
     return _told(state) if isinstance(state, Task) else _ledger_told(state)
+
+
+def _schedule_told(events: Sequence[Event]) -> dict[str, Json]:
+    state: Schedule | None = None
+    for event in events:
+        state = schedule.evolve(state, event)
+    assert state is not None
+    return _told(state)
 
 
 def _ledger_told(state: CreditLedger | None) -> dict[str, Json]:

@@ -13,12 +13,13 @@ from uuid import UUID
 import pytest
 from msgspec import Raw
 
-from domain import group, ledger, task
-from domain.errors import DomainError
-from domain.event import Event
+from domain import group, ledger, metering, schedule, task
+from domain.errors import DomainError, NotFound
+from domain.event import Event, Metadata
 from domain.group import GROUP, CancelGroup, EndMember, Group, GroupCommand, RetryGroup
 from domain.ledger import ACCOUNT, HOLD, CaptureHold, CreditLedger, LedgerCommand, ReleaseHold
 from domain.machines import MACHINES
+from domain.schedule import SCHEDULE, Schedule, ScheduleCommand
 from domain.task import TASK, Task, TaskCommand
 from tests.unit.domain.given import (
     BROKEN,
@@ -27,6 +28,7 @@ from tests.unit.domain.given import (
     NEXT_HOLD_ID,
     NOON,
     OPENING,
+    PLAN,
     PRICE,
     a_ledger,
     fold_ledger,
@@ -46,6 +48,13 @@ from tests.unit.domain.given_group import (
     group_at_work,
     group_in,
     starting,
+)
+from tests.unit.domain.given_schedule import (
+    HOUR,
+    HOURLY,
+    creation,
+    fold_schedule,
+    schedule_in,
 )
 
 # A cell is the state that follows, with the event that leads there, or `quiet`, or the refusal.
@@ -115,6 +124,15 @@ command       absent        held      captured      released
 CaptureHold   HoldNotFound  captured  HoldNotFound  HoldNotFound
 ReleaseHold   HoldNotFound  released  HoldNotFound  HoldNotFound
 """
+SCHEDULE_TABLE = """
+command          absent    active         paused   deleted
+CreateSchedule   active    AlreadyExists  AlreadyExists  AlreadyExists
+PauseSchedule    NotFound  paused         quiet    IllegalTransition
+ResumeSchedule   NotFound  quiet          active   IllegalTransition
+DeleteSchedule   NotFound  deleted        deleted  quiet
+fire             NotFound  active         quiet    quiet
+skip             NotFound  active         quiet    quiet
+"""
 # The trigger that each command pulls; a task's and an account's first command makes the machine.
 TRIGGERS = {
     "task": {
@@ -144,6 +162,13 @@ TRIGGERS = {
         "ReleaseHold": "release",
     },
     "hold": {"CaptureHold": "capture", "ReleaseHold": "release"},
+    "schedule": {
+        "PauseSchedule": "pause",
+        "ResumeSchedule": "resume",
+        "DeleteSchedule": "delete",
+        "fire": "fire",
+        "skip": "skip",
+    },
 }
 Cell = tuple[str, str, str]
 
@@ -177,6 +202,7 @@ def test_the_tables_list_every_state_and_command() -> None:
         "group": GROUP_TABLE,
         "account": ACCOUNT_TABLE,
         "hold": HOLD_TABLE,
+        "schedule": SCHEDULE_TABLE,
     }
     assert {machine.noun for machine in MACHINES} == set(tables)
     for machine in MACHINES:
@@ -195,6 +221,7 @@ def test_the_tables_list_every_state_and_command() -> None:
     )
     assert commands_of(ACCOUNT_TABLE) == names(LedgerCommand)
     assert {name.split("/")[0] for name in commands_of(GROUP_TABLE)} == names(GroupCommand)
+    assert commands_of(SCHEDULE_TABLE) == names(ScheduleCommand) | {"fire", "skip"}
     assert {(c.split("/")[0], o) for c, _, o in cells(TASK_TABLE) if o in TASK.states} == set(
         TASK_EVENTS
     )
@@ -326,6 +353,49 @@ def test_each_cell_of_the_hold(name: str, status: str, outcome: str) -> None:
     assert not fold_ledger([event], before).holds
 
 
+@pytest.mark.parametrize(("name", "status", "outcome"), cells(SCHEDULE_TABLE))
+def test_each_cell_of_the_schedule(name: str, status: str, outcome: str) -> None:
+    before = None if status == "absent" else schedule_in(status)
+    if name in {"fire", "skip"}:
+        if before is not None:
+            assert_fires(before, name, outcome)
+        return
+    command = {
+        "CreateSchedule": creation(),
+        "PauseSchedule": schedule.PauseSchedule(),
+        "ResumeSchedule": schedule.ResumeSchedule(),
+        "DeleteSchedule": schedule.DeleteSchedule(),
+    }[name]
+
+    def decide(state: Any, given: Any, meta: Metadata) -> Any:
+        return schedule.decide(state, given, HOURLY, meta)
+
+    if outcome not in SCHEDULE.states:
+        assert_refused_or_quiet(decide, before, command, outcome)
+        return
+    (event,) = decide(before, command, metadata())
+    assert_next_in_stream(event, before)
+    assert fold_schedule([event], before).status == outcome
+    if before is not None:
+        assert SCHEDULE.target(TRIGGERS["schedule"][name], status) == outcome
+
+
+def assert_fires(before: Schedule, name: str, outcome: str) -> None:
+    """A firing that is taken or refused, an hour later."""
+
+    def submit() -> tuple[Event, ...]:
+        if name == "skip":
+            raise NotFound("There is no such account.")
+        return metering.submit(None, a_ledger(grant(100)), submission(), PLAN, metadata())
+
+    events = schedule.fire(before, HOURLY, submit, metadata(NOON + HOUR))
+    if outcome == "quiet":
+        assert events == ()
+        return
+    assert f"schedule.{'skipped' if name == 'skip' else 'fired'}" == type(events[-1]).TOPIC
+    assert fold_schedule(events, before).status == outcome == SCHEDULE.target(name, before.status)
+
+
 def test_a_queued_task_of_a_later_run_is_fenced_like_a_new_one() -> None:
     """A worker of the first run holds a token that looks current until the next start."""
     before = retried_task()
@@ -347,7 +417,7 @@ def assert_refused_or_quiet(
 
 
 def assert_next_in_stream(
-    event: Event, before: Task | Group | CreditLedger | None, at: datetime = NOON
+    event: Event, before: Task | Group | CreditLedger | Schedule | None, at: datetime = NOON
 ) -> None:
     version = before.version if before else 0
     stream: UUID | None = before.id if before else event.originator_id
