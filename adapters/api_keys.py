@@ -7,7 +7,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
@@ -114,6 +114,14 @@ class ApiKeys:
         if len(self._checked) >= CACHED_KEYS_MAX:
             self._checked.clear()
         self._checked[prefix] = _Checked(key, digest, time.monotonic() + seconds)
+
+    async def in_force(self, key_ids: Collection[UUID]) -> set[UUID]:
+        """Those of these keys that are neither revoked nor expired, by the database's clock."""
+        async with self._connection() as connection:
+            cursor = connection.cursor(binary=True)
+            parameters = {"ids": list(key_ids)}
+            await cursor.execute(statement("select_keys_in_force"), parameters, prepare=True)
+            return {row[0] for row in await cursor.fetchall()}
 
     def forget(self) -> None:
         """Check every key anew from now on."""

@@ -86,6 +86,13 @@ _TABLE = (
         "A limit of the plan is reached",
         "`limit` names it, `maximum` is its value; `Retry-After` says when trying again can help.",
     ),
+    ProblemType(
+        "too_many_streams",
+        429,
+        EXIT_REFUSED,
+        "Too many streams are open",
+        "The key has `maximum` live streams open. Close one, or ask again after `Retry-After`.",
+    ),
     # What is there, and in which state.
     ProblemType(
         "not_found",

@@ -105,6 +105,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     prefer_wait_seconds_max: Annotated[
         int, Meta(ge=0, le=300, description="Longest `Prefer: wait` of a request.")
     ] = 60
+    streams_max: Annotated[
+        int, Meta(ge=0, le=100_000, description="Live streams open at one time in a process.")
+    ] = 1_000
+    streams_per_key_max: Annotated[
+        int, Meta(ge=0, le=100_000, description="Of them, those that one API key may have open.")
+    ] = 20
+    stream_buffer_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=KIB,
+            le=64 * MIB,
+            description="What may wait for the reader of one stream; one that is slower is closed"
+            " and may resume.",
+        ),
+    ] = 256 * KIB
+    stream_comment_seconds: Annotated[
+        float,
+        Meta(ge=0.05, le=300, description="After this long without news a stream says so."),
+    ] = 15.0
+    stream_progress_seconds: Annotated[
+        float,
+        Meta(
+            ge=0.05,
+            le=60,
+            description="How often streams look at the progress of running tasks between facts.",
+        ),
+    ] = 0.5
     idempotency_days: Annotated[
         int, Meta(ge=1, le=365, description="How long an `Idempotency-Key` is remembered.")
     ] = 7

@@ -24,7 +24,7 @@ class Answer:
         self.status = status
         self.body = body
         self.headers: Headers = headers if headers is not None else []
-        if status != 304:  # noqa: PLR2004 - HTTP
+        if status not in {204, 304}:
             self.headers.append((b"content-type", media))
             self.headers.append((b"content-length", str(len(body)).encode()))
 

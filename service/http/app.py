@@ -25,6 +25,7 @@ from service.http.problem import as_ours
 from service.http.refusals import MethodNotAllowed
 from service.http.route import litestar_handler, refused
 from service.http.routes import ROUTES, allowed_methods
+from service.http.streams import Streams
 from service.http.trace import trace_of
 from service.http.waiters import Waiters
 
@@ -34,9 +35,10 @@ _log = structlog.get_logger(__name__)
 def create_app(service: Service, stop: asyncio.Event | None = None) -> Litestar:
     """The API over an open service.
 
-    When `stop` is set, requests that wait for a task are answered with what there is, so that they
-    do not hold up the shutdown.
+    When `stop` is set, requests that wait for a task are answered with what there is, and streams
+    end, so that they do not hold up the shutdown.
     """
+    owners = Owners(service.pool)
     front = Front(
         service=service,
         waiters=Waiters(
@@ -44,7 +46,8 @@ def create_app(service: Service, stop: asyncio.Event | None = None) -> Litestar:
         ),
         estimates=Estimates(service.pool),
         cursors=Cursors(),
-        owners=Owners(service.pool),
+        owners=owners,
+        streams=Streams(service, owners),
         metrics=Metrics(),
         in_flight=InFlight(),
         openapi=openapi_bytes(),
@@ -56,8 +59,9 @@ def create_app(service: Service, stop: asyncio.Event | None = None) -> Litestar:
         async with _running(
             front.waiters.run(),
             front.estimates.run(),
+            front.streams.run(),
             service.keys.follow(service.wakeup.watch(only=KEYS_CHANGED)),
-            _release_waiters(front.waiters, stop),
+            _release(front, stop),
         ):
             yield
 
@@ -85,10 +89,11 @@ def _refuse(request: Request[Any, Any, Any], raised: Exception) -> Response[byte
     return Response(answer.body, status_code=answer.status, headers=headers, media_type=media)
 
 
-async def _release_waiters(waiters: Waiters, stop: asyncio.Event | None) -> None:
+async def _release(front: Front, stop: asyncio.Event | None) -> None:
     if stop is not None:
         await stop.wait()
-        waiters.stop()
+        front.waiters.stop()
+        front.streams.stop()
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ from service.http.idempotency import InFlight, fingerprint_of, idempotency_key, 
 from service.http.metrics import Metrics
 from service.http.owners import Owners
 from service.http.preferences import wait_seconds
+from service.http.streams import Streams
 from service.http.trace import Trace, trace_of
 from service.http.waiters import Waiters
 from service.identifiers import Prefix, parse_id
@@ -37,6 +38,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     estimates: Estimates
     cursors: Cursors
     owners: Owners
+    streams: Streams
     metrics: Metrics
     in_flight: InFlight
     openapi: bytes

@@ -13,6 +13,7 @@ from domain.errors import IllegalTransition, InsufficientCredits, InvalidInput, 
 from domain.money import Money
 from service.http.accounts import AccountResource
 from service.http.keys import NewKeyResource
+from service.http.refusals import TooManyStreams
 from service.http.task_resource import Credits, Progress, TaskResource
 
 _AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -79,6 +80,7 @@ REFUSALS: Mapping[str, Exception] = MappingProxyType(
     {
         "insufficient_credits": InsufficientCredits(required=5, available=3),
         "limit_reached": LimitReached("active_tasks_max", 10, 10),
+        "too_many_streams": TooManyStreams("streams_per_key_max", 20, 15),
         "illegal_transition": IllegalTransition("task", "cancel", "completed", (), _CHARGED),
         "invalid_input": InvalidInput(
             "The body does not have the form that is asked for.",

@@ -74,7 +74,8 @@ async def get_task_history(call: Call, query: Paging) -> Answer:
     facts = await call.service.log.stream(task.id, after_version=after, upto_version=after + limit)
     entries = [*facts, *await _movements(call, task.account_id, task.id, facts)]
     entries.sort(key=_position)
-    items = [_entry(call, recorded) for recorded in entries]
+    reader = call.account_id if call.is_user else None
+    items = [history_entry(recorded, reader) for recorded in entries]
     last = after + len(facts)
     return page_answer(call, query, items, last.to_bytes(8) if last < task.version else None)
 
@@ -99,10 +100,11 @@ async def _movements(
     ]
 
 
-def _entry(call: Call, recorded: Recorded) -> HistoryEntry:
+def history_entry(recorded: Recorded, reader: UUID | None) -> HistoryEntry:
+    """The fact as its user, `reader`, may see it; None reads as an operator."""
     event = recorded.event
     actor = event.meta.actor
-    if call.is_user and actor != public_id("acct", call.account_id):
+    if reader is not None and actor != public_id("acct", reader):
         actor = SERVICE
     return HistoryEntry(
         type=event.TOPIC,
@@ -111,7 +113,7 @@ def _entry(call: Call, recorded: Recorded) -> HistoryEntry:
         actor=actor,
         version=event.originator_version,
         position=recorded.position,
-        data=_data(event, operator=not call.is_user),
+        data=_data(event, operator=reader is None),
     )
 
 

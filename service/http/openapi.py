@@ -84,6 +84,7 @@ class _Schemas:
         kinds: list[Any] = [Problem]
         for route in routes:
             kinds += [kind for kind in route.answers.values() if kind is not None]
+            kinds += route.stream.values()
             if route.given is not None and route.reads_body:
                 kinds.append(route.given)
         kinds = list(dict.fromkeys(kinds))
@@ -166,7 +167,7 @@ def _answer(route: Route, schemas: _Schemas, status: int, kind: type | None) -> 
             content["example"] = msgspec.json.decode(msgspec.json.encode(ANSWERS[kind]))
         answer["content"] = {"application/json": content}
     elif status == 200:  # noqa: PLR2004 - HTTP
-        answer["content"] = {media: {"schema": {"type": "string"}} for media in route.media}
+        answer["content"] = {media: _text(route, schemas) for media in route.media}
     if route.links and kind is not None:
         answer["links"] = {
             name: {"operationId": operation, "parameters": {parameter: expression}}
@@ -175,10 +176,19 @@ def _answer(route: Route, schemas: _Schemas, status: int, kind: type | None) -> 
     return answer
 
 
+def _text(route: Route, schemas: _Schemas) -> Document:
+    """A body that is no JSON; of server-sent events, what is in the `data` of each by its name."""
+    content: Document = {"schema": {"type": "string"}}
+    if route.stream:
+        content["x-events"] = {name: schemas.of(kind) for name, kind in route.stream.items()}
+    return content
+
+
 _STATUS: Mapping[int, str] = {
     200: "Done.",
     201: "Made.",
     202: "Accepted; it goes on by itself.",
+    204: "Nothing more will come.",
     304: "Not modified.",
 }
 

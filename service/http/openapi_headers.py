@@ -14,6 +14,7 @@ _KEY = (
     "Makes the request happen once: sent again with the same key and body it gets the first answer,"
     " for 7 days. A quoted string or a bare token, at most 255 characters."
 )
+_LAST_EVENT_ID = "The last `id` that came: the stream goes on with the facts after it."
 _ACCEPTED = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED})
 _RETRIABLE = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
@@ -31,6 +32,8 @@ def parameters_of_headers(route: Route) -> list[Document]:
         parameters.append(_parameter("If-None-Match", tags))
     if route.waits:
         parameters.append(_parameter("Prefer", _PREFER))
+    if route.stream:
+        parameters.append(_parameter("Last-Event-ID", _LAST_EVENT_ID))
     if route.scopes:
         parameters.append(_parameter("traceparent", "W3C trace context, continued by events."))
     return parameters

@@ -33,6 +33,7 @@ from service.http.refusals import (
     NoRoute,
     NotReady,
     RequestTimedOut,
+    TooManyStreams,
     Unauthenticated,
 )
 from service.http.trace import Trace
@@ -133,6 +134,7 @@ _MEMBERS: Mapping[type[TallystickError], tuple[str, ...]] = MappingProxyType(
         InsufficientCredits: ("required", "available"),
         IllegalTransition: ("state", "allowed", "money"),
         LimitReached: ("limit", "maximum"),
+        TooManyStreams: ("limit", "maximum"),
         VersionMismatch: ("expected", "actual"),
         NotReady: ("checks",),
     }

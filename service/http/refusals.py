@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from domain.errors import InvalidInput, TallystickError
+from domain.errors import InvalidInput, LimitReached, TallystickError
 
 
 class HttpRefusal(TallystickError):
@@ -69,6 +69,12 @@ class NotReady(HttpRefusal):
     def __init__(self, failing: Iterable[str], checks: dict[str, msgspec.Raw]) -> None:
         super().__init__(f"Not ready: {', '.join(failing)}.")
         self.checks = checks
+
+
+class TooManyStreams(LimitReached):
+    """The key has as many streams open in this process as it may."""
+
+    code = "too_many_streams"
 
 
 class NoRoute(HttpRefusal):

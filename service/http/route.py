@@ -49,7 +49,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     `answers` says which body comes with which status; None is one without JSON. `refusals` are
     codes besides those that follow from the declaration; `media` are those of a body that is no
-    struct. With `foreign`, the body holds data of third parties. `links` are OpenAPI's: name to
+    struct. With `stream`, it is server-sent events: what each holds by its name, `*` standing for
+    any ending. With `foreign`, the body holds data of third parties. `links` are OpenAPI's: name to
     (operation, parameter, expression).
     """
 
@@ -66,6 +67,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     conditional: Literal["If-Match", "If-None-Match"] | None
     foreign: bool
     media: tuple[str, ...]
+    stream: Mapping[str, type]
     example: object
     links: Mapping[str, tuple[str, str, str]]
 
@@ -92,6 +94,7 @@ def route(  # noqa: PLR0913 - each is a part of the declaration
     conditional: Literal["If-Match", "If-None-Match"] | None = None,
     foreign: bool = False,
     media: tuple[str, ...] = ("application/json",),
+    stream: Mapping[str, type] | None = None,
     example: object = None,
     links: Mapping[str, tuple[str, str, str]] | None = None,
 ) -> Callable[[Handler], Route]:
@@ -112,6 +115,7 @@ def route(  # noqa: PLR0913 - each is a part of the declaration
             conditional=conditional,
             foreign=foreign,
             media=media,
+            stream=stream or {},
             example=example,
             links=links or {},
         )

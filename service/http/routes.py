@@ -9,6 +9,7 @@ from service.http import (
     attempts,
     claims,
     documents,
+    events,
     history,
     keys,
     statistics,
@@ -20,7 +21,7 @@ from service.http import (
 from service.http.route import Route
 
 GROUPS: dict[str, tuple[Route, ...]] = {
-    "Tasks": (*tasks.ROUTES, *history.ROUTES, *task_types.ROUTES),
+    "Tasks": (*tasks.ROUTES, *history.ROUTES, *events.ROUTES, *task_types.ROUTES),
     "Accounts": accounts.ROUTES,
     "Workers": (*claims.ROUTES, *attempts.ROUTES, *tick.ROUTES),
     "Administration": (*keys.ROUTES, *statistics.ROUTES),

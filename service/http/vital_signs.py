@@ -105,6 +105,7 @@ async def metrics(call: Call) -> Answer:
         ("tallystick_wakeup_listening", "1 while wake-ups are heard.", _listening(call)),
         ("tallystick_wakeup_losses", "Times the channel was lost.", call.service.wakeup.losses),
         ("tallystick_http_waiting", "Requests that wait for a task.", call.front.waiters.count),
+        ("tallystick_http_streams", "Live streams that are open.", call.front.streams.count),
     ):
         figures.show(name, help_, {(): value})
     await _show_queue(call)

@@ -45,7 +45,7 @@ class Waiters:
         if self._stopped or self._count >= WAITERS_MAX:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        gone = asyncio.ensure_future(_gone(receive))
+        gone = asyncio.ensure_future(hung_up(receive))
         self._waiting.setdefault(task_id, set()).add(future)
         self._count += 1
         self._watch.wake(None)
@@ -94,7 +94,8 @@ class Waiters:
                 future.set_result(None)
 
 
-async def _gone(receive: Receive) -> None:
+async def hung_up(receive: Receive) -> None:
+    """Return when the client has gone."""
     while True:
         message: Any = await receive()
         if message["type"] == "http.disconnect":

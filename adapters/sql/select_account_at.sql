@@ -1,0 +1,5 @@
+SELECT
+    (SELECT coalesce(max(notification_id), 0) FROM tallystick_events),
+    id, version, plan, status, opened_at, updated_at, name, granted, available, held, captured, active
+FROM accounts
+WHERE id = %(account_id)s
