@@ -10,10 +10,11 @@ from uuid import UUID
 
 import msgspec
 
-from domain import group, ledger, schedule, task
+from domain import group, ledger, pause, schedule, task
 from domain.event import Event, Metadata
 from domain.group_events import GroupEvent
 from domain.ledger_events import LedgerEvent
+from domain.pause_events import PauseEvent
 from domain.schedule_events import ScheduleEvent
 from domain.task_events import TaskEvent
 
@@ -79,6 +80,17 @@ def _schedule_document(state: schedule.Schedule) -> Document:
     )
 
 
+def _pause_document(state: pause.Pause) -> Document:
+    return Document(
+        account_id=state.account_id,
+        name=f"{state.kind}:{state.name}",
+        status=state.status,
+        due_at=None,
+        created_at=state.created_at,
+        data=msgspec.json.encode(state),
+    )
+
+
 def _never(_: object) -> bool:
     return False
 
@@ -122,7 +134,14 @@ SCHEDULES = Aggregate(
     ended=_schedule_ended,
     document=_schedule_document,
 )
-AGGREGATES = (TASKS, LEDGERS, GROUPS, SCHEDULES)
+PAUSES = Aggregate(
+    name="pause",
+    events=frozenset(get_args(PauseEvent)),
+    evolve=pause.evolve,
+    ended=_never,
+    document=_pause_document,
+)
+AGGREGATES = (TASKS, LEDGERS, GROUPS, SCHEDULES, PAUSES)
 AGGREGATE_OF: Mapping[type[Event], Aggregate] = MappingProxyType(
     {event_type: aggregate for aggregate in AGGREGATES for event_type in aggregate.events}
 )

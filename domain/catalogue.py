@@ -24,6 +24,7 @@ from domain.ledger_events import (
     CreditsReleased,
     LedgerSnapshot,
 )
+from domain.pause_events import QueuePaused, QueueResumed
 from domain.schedule_events import (
     ScheduleCreated,
     ScheduleDeleted,
@@ -77,6 +78,8 @@ EVENTS: tuple[type[Event], ...] = (
     SchedulePaused,
     ScheduleResumed,
     ScheduleDeleted,
+    QueuePaused,
+    QueueResumed,
 )
 SNAPSHOTS: tuple[type[Event], ...] = (LedgerSnapshot,)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from domain.group_state import GROUP
 from domain.ledger import ACCOUNT, HOLD
 from domain.lifecycle import Lifecycle
+from domain.pause import PAUSE
 from domain.schedule import SCHEDULE
 from domain.task import TASK
 
-MACHINES: tuple[Lifecycle, ...] = (TASK, GROUP, SCHEDULE, ACCOUNT, HOLD)
+MACHINES: tuple[Lifecycle, ...] = (TASK, GROUP, SCHEDULE, ACCOUNT, HOLD, PAUSE)

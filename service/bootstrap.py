@@ -25,6 +25,7 @@ from adapters.read_tables import BEHIND
 from adapters.uploads import Uploads
 from adapters.wakeup import QUEUED, Wakeup
 from service.command_bus import CommandBus
+from service.gates import Gates
 from service.handlers import SHIPPED
 from service.hooks import Hook, Hooks, load_hooks
 from service.schedules import ScheduleLimits, Schedules
@@ -45,6 +46,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     committer: Committer
     bus: CommandBus
     schedules: Schedules
+    gates: Gates
     types: TaskTypes
     queries: Queries
     log: EventLog
@@ -125,6 +127,7 @@ async def open_service(
             committer=committer,
             bus=bus,
             schedules=Schedules(bus, types, _schedule_limits(settings)),
+            gates=Gates(bus, types, pool),
             types=types,
             queries=Queries(pool),
             log=EventLog(pool, mapper, wakeup, poll_seconds=settings.poll_seconds),

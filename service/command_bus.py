@@ -12,6 +12,7 @@ from msgspec import Raw
 
 from adapters.committer import Committer
 from adapters.decision import Committed, Cursor, Decision, Find, KeyRecord, States
+from adapters.providers import ProviderLimits, declare_providers, find_closing
 from adapters.queue import find_claimable, find_lapsed, find_overdue
 from domain import ledger, metering, task
 from domain.aggregate import LEDGERS, TASKS, Stream
@@ -21,6 +22,7 @@ from domain.failure import Failure
 from domain.ledger_events import GrantKind
 from domain.money import money_told
 from domain.plan import plan_named
+from domain.retry import RETRY_AFTER_SECONDS_MAX
 from domain.task import RunCommand, Task
 from service.identifiers import new_id
 from service.task_types import TaskTypes
@@ -70,6 +72,7 @@ class CommandBus:
     def __init__(self, committer: Committer, types: TaskTypes) -> None:
         self._committer = committer
         self._types = types
+        self._declared = False
 
     # Accounts
 
@@ -249,7 +252,8 @@ class CommandBus:
     async def claim(self, worker: str, types: Sequence[str], limit: int) -> list[Task]:
         """Start at most `limit` queued tasks, each under a new lease and fencing token.
 
-        A type that has as many running as it may, over all workers, gives none.
+        A type that has as many running as it may, over all workers, gives none, and so does one
+        whose provider is full, closed, or has had as many starts as it may.
         """
         command = task.StartTask(worker=worker)
         found: list[Stream] = []
@@ -257,6 +261,8 @@ class CommandBus:
         find = find_claimable(running_max, limit)
 
         async def remember(cursor: Cursor, taken: Sequence[Stream]) -> Sequence[Stream]:
+            if not self._declared:
+                await self._declare_providers(cursor)
             found[:] = await find(cursor, taken)
             return found
 
@@ -269,7 +275,17 @@ class CommandBus:
             ]
 
         committed = await self._execute(decide, Origin(actor=worker), find=remember)
+        self._declared = True
         return [state for state in committed.states.values() if type(state) is Task]
+
+    async def _declare_providers(self, cursor: Cursor) -> None:
+        """The limits of this process's task types hold for all processes from its first claim."""
+        types = self._types
+        limits = [
+            ProviderLimits(p.name, p.running_tasks_max, p.starts_per_minute_max)
+            for p in types.providers
+        ]
+        await declare_providers(cursor, limits, types.provider_names, types.names)
 
     async def proceed(
         self,
@@ -280,13 +296,21 @@ class CommandBus:
         worker: str,
         once: Once | None = None,
     ) -> Committed:
-        """Any verb of the worker that holds the task; one that ends it settles its hold with it."""
+        """Any verb of the worker that holds the task; one that ends it settles its hold with it.
+
+        A failure of type `rate_limited` closes the provider of the task's type by the same commit.
+        """
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             return metering.proceed(states[task_id], states[account_id], command, meta)
 
+        find = None
+        if isinstance(command, task.FailTask):
+            asked = command.retry_after_seconds
+            find = self._closing(task_id, command.token, command.failure, asked)
+        streams = _both(task_id, account_id)
         origin = Origin(actor=worker)
-        return await self._execute(decide, origin, streams=_both(task_id, account_id), once=once)
+        return await self._execute(decide, origin, streams=streams, find=find, once=once)
 
     async def reach_stage(
         self,
@@ -337,9 +361,8 @@ class CommandBus:
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             current: Task | None = states[task_id]
-            type_ = "" if current is None else current.type
             command = self.failing(
-                type_,
+                "" if current is None else current.type,
                 token=token,
                 failure=failure,
                 retry_after_seconds=retry_after_seconds,
@@ -347,8 +370,24 @@ class CommandBus:
             )
             return metering.proceed(current, states[account_id], command, meta)
 
+        find = self._closing(task_id, token, failure, retry_after_seconds)
+        streams = _both(task_id, account_id)
         origin = Origin(actor=worker)
-        return await self._execute(decide, origin, streams=_both(task_id, account_id), once=once)
+        return await self._execute(decide, origin, streams=streams, find=find, once=once)
+
+    def _closing(
+        self, task_id: UUID, token: int, failure: Failure, asked_seconds: float | None
+    ) -> Find | None:
+        """Closes the provider that has refused an attempt for its rate; None for other failures."""
+        if failure.type != "rate_limited":
+            return None
+
+        def pause(type_: str, failures: int) -> float:
+            if asked_seconds is not None:
+                return min(asked_seconds, RETRY_AFTER_SECONDS_MAX)
+            return self._types.retry_policy(type_).pause_seconds(failures + 1, 0.0)
+
+        return find_closing(task_id, token, pause)
 
     def failing(
         self,

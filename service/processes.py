@@ -22,8 +22,10 @@ import uvicorn
 import uvloop
 
 from adapters.embedded import EmbeddedPostgres
+from adapters.gates import park_tasks, unpark_tasks
 from adapters.idempotency_keys import delete_expired_keys
 from adapters.pool import fetch
+from adapters.providers import open_providers
 from adapters.queue import wake_delayed
 from domain.errors import AdapterError, TallystickError, Unavailable
 from service.bootstrap import Service
@@ -32,6 +34,8 @@ from service.http.app import create_app
 
 WATCH_SECONDS = 1.0
 SWEEP_TASKS_MAX = 200
+PARK_TASKS_MAX = 2_000
+"""Put aside, or back, in one statement without the log's lock."""
 PURGE_SECONDS = 600.0
 PURGE_KEYS_MAX = 5_000
 BACKLOG = 1_024
@@ -246,18 +250,23 @@ async def _watch(service: Service, stop: asyncio.Event) -> None:
         "expire": service.bus.expire,
         "wake": partial(wake_delayed, service.pool),
         "fire": service.schedules.fire,
+        "open": partial(open_providers, service.pool),
+        "park": partial(park_tasks, service.pool),
+        "unpark": partial(unpark_tasks, service.pool),
     }
+    limits = {"park": PARK_TASKS_MAX, "unpark": PARK_TASKS_MAX}
     while not stop.is_set():
         pause = WATCH_SECONDS
         for name, sweep in sweeps.items():
+            limit = limits.get(name, SWEEP_TASKS_MAX)
             try:
-                swept = await sweep(SWEEP_TASKS_MAX)
+                swept = await sweep(limit)
             except TallystickError as error:
                 _log.warning("watch.failed", sweep=name, error=str(error))
                 continue
             if swept:
                 _log.info("watch.swept", sweep=name, tasks=swept)
-            if swept == SWEEP_TASKS_MAX:
+            if swept == limit:
                 pause = 0.0
         await _pause(stop, pause)
 

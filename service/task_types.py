@@ -13,7 +13,7 @@ from msgspec import Raw
 from domain.errors import InvalidInput, UnknownTaskType
 from domain.retry import RetryPolicy
 from service.settings import BadSetting, variable_of
-from tallystick.handler import Handler
+from tallystick.handler import Handler, Provider
 
 ENTRY_POINT_GROUP = "tallystick.handlers"
 INPUT_BYTES_MAX = 64 * 1024
@@ -21,16 +21,28 @@ INPUT_BYTES_MAX = 64 * 1024
 
 
 class TaskTypes:
-    """Handlers by name. Raises `ValueError` at construction when two have the same name."""
+    """Handlers by name.
+
+    Raises `ValueError` at construction when two have the same name, or two name a provider with
+    different limits.
+    """
 
     def __init__(self, handlers: Iterable[Handler]) -> None:
         self._handlers: dict[str, Handler] = {}
+        self._providers: dict[str, Provider] = {}
         self._decoders: dict[str, msgspec.json.Decoder[Any]] = {}
         for handler in handlers:
             if handler.name in self._handlers:
                 raise ValueError(f"two handlers are named {handler.name!r}")
             self._handlers[handler.name] = handler
+            self._take_provider(handler.provider)
             self._decoders[handler.name] = msgspec.json.Decoder(handler.input_type)
+
+    def _take_provider(self, provider: Provider | None) -> None:
+        if provider is None:
+            return
+        if self._providers.setdefault(provider.name, provider) != provider:
+            raise ValueError(f"two handlers give {provider.name!r} different limits")
 
     def __iter__(self) -> Iterator[Handler]:
         return iter(self._handlers.values())
@@ -38,6 +50,15 @@ class TaskTypes:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._handlers)
+
+    @property
+    def providers(self) -> tuple[Provider, ...]:
+        return tuple(self._providers.values())
+
+    @property
+    def provider_names(self) -> dict[str, str]:
+        """The provider's name of each type that has one."""
+        return {h.name: h.provider.name for h in self if h.provider is not None}
 
     def named(self, name: str) -> Handler:
         """Raises `UnknownTaskType`."""

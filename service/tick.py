@@ -9,6 +9,7 @@ from collections import Counter
 
 import msgspec
 
+from adapters.gates import unpark_tasks
 from adapters.queue import wake_delayed
 from domain.errors import TallystickError
 from service.bootstrap import Service
@@ -80,7 +81,8 @@ async def _sweep(service: Service) -> dict[str, int]:
     return {
         "rescued": await service.bus.rescue(SWEEP_TASKS_MAX),
         "expired": await service.bus.expire(SWEEP_TASKS_MAX),
-        "woken": await wake_delayed(service.pool, SWEEP_TASKS_MAX),
+        "woken": await wake_delayed(service.pool, SWEEP_TASKS_MAX)
+        + await unpark_tasks(service.pool, SWEEP_TASKS_MAX),
         "fired": await service.schedules.fire(SWEEP_TASKS_MAX),
     }
 

@@ -1,13 +1,14 @@
 """Tallystick for its users: a client of the service, and `@handler` to add task types."""
 
 from tallystick.client import AsyncClient, Client
-from tallystick.handler import Context, Handler, TaskCancelled, TaskFailure, handler
+from tallystick.handler import Context, Handler, Provider, TaskCancelled, TaskFailure, handler
 
 __all__ = [
     "AsyncClient",
     "Client",
     "Context",
     "Handler",
+    "Provider",
     "TaskCancelled",
     "TaskFailure",
     "handler",

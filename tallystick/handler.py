@@ -136,16 +136,48 @@ HandlerFunction = Callable[[Any, Any], Any]
 RUN_SECONDS_MAX = 300
 """Time of a whole run, unless its type says otherwise."""
 STAGE_PERCENTS = (1, 99)
+NAME_LENGTH_MAX = 200
 _BOUNDS: dict[str, tuple[float, float]] = {
     "price_credits": (0, 2**53 - 1),
     "attempt_seconds_max": (1, 7 * 86_400),
     "running_tasks_max": (1, 2**31 - 1),
+    "starts_per_minute_max": (1, 2**31 - 1),
     "attempts_max": (1, 100),
     "retry_seconds": (0.001, 86_400),
     "retry_seconds_max": (0.001, 86_400),
     "queue_seconds_max": (1, 366 * 86_400),
     "run_seconds_max": (1, 366 * 86_400),
 }
+
+
+class Provider(msgspec.Struct, frozen=True):
+    """A third party that several task types may call, and what it bears, over all workers.
+
+    At most `running_tasks_max` attempts run at one time, and at most `starts_per_minute_max` start
+    within any minute, not all at once: nine tenths of it evenly, one tenth as a burst. After a
+    failure of type `rate_limited` none starts until the time that the provider asked for.
+    Raises `ValueError` for a name that is empty or too long, or a number out of its bounds.
+    """
+
+    name: str
+    running_tasks_max: int | None = None
+    starts_per_minute_max: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.name) <= NAME_LENGTH_MAX:
+            message = f"a provider's name must have 1 to {NAME_LENGTH_MAX} characters"
+            raise ValueError(message)
+        for name in ("running_tasks_max", "starts_per_minute_max"):
+            _refuse_unbounded(f"provider {self.name!r}", name, getattr(self, name), _BOUNDS[name])
+
+
+def _refuse_unbounded(
+    whose: str, name: str, number: float | None, bounds: tuple[float, float]
+) -> None:
+    low, high = bounds
+    if number is not None and not low <= number <= high:
+        message = f"{whose}: {name} must be {low} to {high}, not {number}"
+        raise ValueError(message)
 
 
 class Handler(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,8 +187,8 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     `attempt_seconds_max` bounds one attempt, `run_seconds_max` all attempts and the pauses between
     from the first start on, `queue_seconds_max` the wait for that start. At most `attempts_max`
     attempts follow each other after `retry_seconds`, doubled each time up to `retry_seconds_max`.
-    At most `running_tasks_max` tasks of the type run at one time, over all workers. A function
-    that is not a coroutine runs in a thread.
+    At most `running_tasks_max` tasks of the type run at one time, over all workers; `provider` adds
+    limits that it shares with other types. A function that is not a coroutine runs in a thread.
     """
 
     name: str
@@ -173,16 +205,15 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     retry_seconds_max: float = 300.0
     queue_seconds_max: int = 86_400
     run_seconds_max: int = RUN_SECONDS_MAX
+    provider: Provider | None = None
 
     def __post_init__(self) -> None:
-        numbers = {name: getattr(self, name) for name in _BOUNDS}
+        numbers = {name: getattr(self, name) for name in _BOUNDS if hasattr(self, name)}
         for stage, percent in self.stages.items():
             numbers[f"stage {stage!r}"] = percent
         for name, number in numbers.items():
-            low, high = _BOUNDS.get(name, STAGE_PERCENTS)
-            if number is not None and not low <= number <= high:
-                message = f"handler {self.name!r}: {name} must be {low} to {high}, not {number}"
-                raise ValueError(message)
+            bounds = _BOUNDS.get(name, STAGE_PERCENTS)
+            _refuse_unbounded(f"handler {self.name!r}", name, number, bounds)
 
     @property
     def threaded(self) -> bool:
@@ -201,6 +232,7 @@ def handler(  # noqa: PLR0913 - each is a part of the declaration
     retry_seconds_max: float = 300.0,
     queue_seconds_max: int = 86_400,
     run_seconds_max: int | None = None,
+    provider: Provider | None = None,
 ) -> Callable[[Callable[[Input, Context], Awaitable[Output] | Output]], Handler]:
     """Declare a task type; the function's annotations give its schemas (`msgspec.Struct`s).
 
@@ -233,6 +265,7 @@ def handler(  # noqa: PLR0913 - each is a part of the declaration
             retry_seconds_max=retry_seconds_max,
             queue_seconds_max=queue_seconds_max,
             run_seconds_max=run_seconds_max or max(RUN_SECONDS_MAX, attempt_seconds_max),
+            provider=provider,
         )
 
     return declare

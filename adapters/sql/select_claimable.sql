@@ -1,18 +1,74 @@
-WITH wanted AS (
-    SELECT
-        w.type,
-        least(
-            %(limit)s::bigint,
-            w.running_max - count(t.id)
-                - (SELECT count(*) FROM tasks AS x WHERE x.id = ANY (%(taken)s::uuid[]) AND x.type = w.type)
-        ) AS free
-    FROM unnest(%(types)s::text[], %(running_max)s::bigint[]) AS w (type, running_max)
-    LEFT JOIN tasks AS t
-        ON w.running_max IS NOT NULL AND t.type = w.type AND t.status IN ('running', 'cancelling')
-    GROUP BY w.type, w.running_max
+-- Queued tasks that may start now, most urgent first, and what starting them takes from their providers. Runs under the
+-- log's lock; `taken` are tasks that the same transaction is about to start.
+WITH paused AS (
+    SELECT name, account_id FROM documents WHERE kind = 'pause' AND status = 'paused'
 ),
-picked AS (
-    SELECT q.id, q.priority, q.turn
+given AS (
+    SELECT w.type, w.running_max, p.provider
+    FROM unnest(%(types)s::text[], %(running_max)s::bigint[]) AS w (type, running_max)
+    LEFT JOIN provider_types AS p ON p.type = w.type
+    WHERE NOT EXISTS (
+        SELECT FROM paused AS x WHERE x.name IN ('type:' || w.type, 'provider:' || p.provider)
+    )
+),
+bound AS (
+    SELECT p.*, bucket_tokens(p, statement_timestamp()) AS left_tokens
+    FROM providers AS p
+    WHERE p.name IN (SELECT provider FROM given)
+),
+counted AS (
+    SELECT g.type FROM given AS g WHERE g.running_max IS NOT NULL
+    UNION
+    SELECT t.type
+    FROM bound AS b
+    JOIN provider_types AS t ON t.provider = b.name
+    WHERE b.running_tasks_max IS NOT NULL
+),
+running AS MATERIALIZED (
+    SELECT c.type, (r.tasks + s.tasks) AS tasks
+    FROM counted AS c
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS tasks FROM tasks AS t WHERE t.type = c.type AND t.status IN ('running', 'cancelling')
+    ) AS r
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS tasks FROM tasks AS t WHERE t.id = ANY (%(taken)s::uuid[]) AND t.type = c.type
+    ) AS s
+),
+rooms AS (
+    SELECT
+        b.name AS provider,
+        CASE
+            WHEN b.closed_until > statement_timestamp() THEN 0
+            ELSE greatest(
+                0,
+                least(
+                    %(limit)s::bigint,
+                    floor(b.left_tokens)::bigint,
+                    b.running_tasks_max - (
+                        SELECT sum(r.tasks)
+                        FROM running AS r
+                        JOIN provider_types AS t ON t.type = r.type
+                        WHERE t.provider = b.name
+                    )
+                )
+            )
+        END AS room
+    FROM bound AS b
+),
+wanted AS (
+    SELECT
+        g.type,
+        m.provider,
+        m.room,
+        greatest(0, least(%(limit)s::bigint, m.room, g.running_max - r.tasks)) AS free
+    FROM given AS g
+    LEFT JOIN rooms AS m ON m.provider = g.provider
+    LEFT JOIN running AS r ON r.type = g.type
+),
+first AS (
+    SELECT
+        q.id, q.priority, q.turn, w.type, w.provider, w.room,
+        row_number() OVER (PARTITION BY w.provider ORDER BY q.priority, q.turn, q.id) AS place
     FROM wanted AS w
     CROSS JOIN LATERAL (
         SELECT t.id, t.priority, t.turn
@@ -21,10 +77,16 @@ picked AS (
             AND t.status IN ('queued', 'backoff')
             AND t.delayed_until IS NULL
             AND t.id <> ALL (%(taken)s::uuid[])
+            AND t.account_id <> ALL (ARRAY (SELECT account_id FROM paused WHERE account_id IS NOT NULL))
         ORDER BY t.priority, t.turn, t.id
-        LIMIT greatest(w.free, 0)
+        LIMIT w.free
     ) AS q
-    ORDER BY q.priority, q.turn, q.id
+),
+picked AS (
+    SELECT id, priority, turn, type, provider
+    FROM first
+    WHERE provider IS NULL OR place <= room
+    ORDER BY priority, turn, id
     LIMIT %(limit)s
 ),
 served AS (
@@ -32,5 +94,20 @@ served AS (
     SET turn = p.turn
     FROM (SELECT priority, max(turn) AS turn FROM picked GROUP BY priority) AS p
     WHERE c.priority = p.priority AND c.turn < p.turn
+),
+spent AS (
+    UPDATE providers AS p
+    SET tokens = b.left_tokens - n.tasks, refilled_at = statement_timestamp()
+    FROM bound AS b
+    JOIN (SELECT provider, count(*) AS tasks FROM picked GROUP BY provider) AS n ON n.provider = b.name
+    WHERE p.name = b.name AND p.starts_per_minute_max IS NOT NULL
+),
+paced AS (
+    INSERT INTO queue_pace AS q (type, starts, at, since)
+    SELECT type, count(*), statement_timestamp(), statement_timestamp() FROM picked GROUP BY type
+    ON CONFLICT (type) DO UPDATE SET
+        starts = pace_now(q, excluded.at) + excluded.starts,
+        at = excluded.at,
+        since = CASE WHEN pace_now(q, excluded.at) < 1 THEN excluded.at ELSE q.since END
 )
 SELECT id FROM picked ORDER BY priority, turn, id

@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "accounts": "service.cli.accounts:accounts",
         "grant": "service.cli.accounts:grant",
         "keys": "service.cli.keys:keys",
+        "queue": "service.cli.queue:queue",
     }
 )
 """Name of each command, and where it is: `module:attribute`."""

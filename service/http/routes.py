@@ -12,6 +12,7 @@ from service.http import (
     events,
     history,
     keys,
+    pauses,
     statistics,
     task_types,
     tasks,
@@ -24,7 +25,7 @@ GROUPS: dict[str, tuple[Route, ...]] = {
     "Tasks": (*tasks.ROUTES, *history.ROUTES, *events.ROUTES, *task_types.ROUTES),
     "Accounts": accounts.ROUTES,
     "Workers": (*claims.ROUTES, *attempts.ROUTES, *tick.ROUTES),
-    "Administration": (*keys.ROUTES, *statistics.ROUTES),
+    "Administration": (*keys.ROUTES, *pauses.ROUTES, *statistics.ROUTES),
     "Operation": (*vital_signs.ROUTES, *documents.ROUTES),
 }
 ROUTES: tuple[Route, ...] = tuple(route for group in GROUPS.values() for route in group)

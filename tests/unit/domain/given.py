@@ -9,11 +9,12 @@ from uuid import UUID
 import msgspec
 from msgspec import Raw
 
-from domain import ledger, metering, task
+from domain import ledger, metering, pause, task
 from domain.event import Event, Metadata
 from domain.failure import Failure, failure
 from domain.ledger import CreditLedger, GrantCredits, HoldCredits, LedgerCommand, OpenAccount
 from domain.ledger_events import GrantKind
+from domain.pause import Pause, PauseCommand, PauseQueue, ResumeQueue
 from domain.plan import Plan
 from domain.task import (
     CancelTask,
@@ -175,3 +176,16 @@ def submitted(credits_granted: int = 100) -> tuple[Task, CreditLedger]:
     funded = a_ledger(grant(credits_granted))
     events = metering.submit(None, funded, submission(), PLAN, metadata())
     return fold_task(events[:1]), fold_ledger(events[1:], funded)
+
+
+def a_pause(status: str) -> Pause:
+    """The gate of the type "image": paused, and if it is to be open, resumed."""
+    state: Pause | None = None
+    commands: list[PauseCommand] = [PauseQueue(kind="type", name="image", reason="maintenance")]
+    if status == "open":
+        commands.append(ResumeQueue(kind="type", name="image", reason="done"))
+    for command in commands:
+        for event in pause.decide(state, command, metadata()):
+            state = pause.evolve(state, event)
+    assert state is not None
+    return state

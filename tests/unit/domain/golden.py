@@ -11,16 +11,11 @@ from msgspec import Raw
 from msgspec.structs import asdict
 
 from adapters.mapper import EventMapper
-from domain import group, ledger, schedule, task
+from domain.aggregate import AGGREGATE_OF, LEDGERS
 from domain.event import Event
 from domain.group import Group
-from domain.group_events import GroupEvent
 from domain.ledger import CreditLedger
-from domain.ledger_events import LedgerEvent, LedgerSnapshot
-from domain.schedule import Schedule
-from domain.schedule_events import ScheduleEvent
-from domain.task import Task
-from domain.task_events import TaskEvent
+from domain.ledger_events import LedgerSnapshot
 
 FOLDER = Path(__file__).parents[2] / "golden"
 SUMS = FOLDER / "SHA256SUMS"
@@ -56,35 +51,16 @@ def load(name: str) -> Event:
 
 def folded(events: Sequence[Event]) -> dict[str, Json]:
     """The state after `events` of one stream."""
-    if isinstance(events[0], ScheduleEvent):
-        return _schedule_told(events)
-    state: Task | Group | CreditLedger | None = None
+    state: Any = None
     for event in events:
-        if isinstance(event, TaskEvent):
-            assert isinstance(state, Task | None)
-            state = task.evolve(state, event)
-        elif isinstance(event, GroupEvent):
-            assert isinstance(state, Group | None)
-            state = group.evolve(state, event)
-        else:
-            assert isinstance(event, LedgerEvent | LedgerSnapshot)
-            assert isinstance(state, CreditLedger | None)
-            state = ledger.evolve(state, event)
+        aggregate = LEDGERS if isinstance(event, LedgerSnapshot) else AGGREGATE_OF[type(event)]
+        state = aggregate.evolve(state, event)
     if isinstance(state, Group):
         return _told(state) | {"members": [_told(member) for member in state.members]}
-    return _told(state) if isinstance(state, Task) else _ledger_told(state)
+    return _ledger_told(state) if isinstance(state, CreditLedger) else _told(state)
 
 
-def _schedule_told(events: Sequence[Event]) -> dict[str, Json]:
-    state: Schedule | None = None
-    for event in events:
-        state = schedule.evolve(state, event)
-    assert state is not None
-    return _told(state)
-
-
-def _ledger_told(state: CreditLedger | None) -> dict[str, Json]:
-    assert state is not None
+def _ledger_told(state: CreditLedger) -> dict[str, Json]:
     return {
         "balance": _told(state.balance),
         "grants": [_told(grant) for grant in state.grants],

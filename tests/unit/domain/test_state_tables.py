@@ -13,12 +13,13 @@ from uuid import UUID
 import pytest
 from msgspec import Raw
 
-from domain import group, ledger, metering, schedule, task
+from domain import group, ledger, metering, pause, schedule, task
 from domain.errors import DomainError, NotFound
 from domain.event import Event, Metadata
 from domain.group import GROUP, CancelGroup, EndMember, Group, GroupCommand, RetryGroup
 from domain.ledger import ACCOUNT, HOLD, CaptureHold, CreditLedger, LedgerCommand, ReleaseHold
 from domain.machines import MACHINES
+from domain.pause import PAUSE, Pause, PauseCommand, PauseQueue, ResumeQueue
 from domain.schedule import SCHEDULE, Schedule, ScheduleCommand
 from domain.task import TASK, Task, TaskCommand
 from tests.unit.domain.given import (
@@ -31,6 +32,7 @@ from tests.unit.domain.given import (
     PLAN,
     PRICE,
     a_ledger,
+    a_pause,
     fold_ledger,
     fold_task,
     grant,
@@ -133,6 +135,11 @@ DeleteSchedule   NotFound  deleted        deleted  quiet
 fire             NotFound  active         quiet    quiet
 skip             NotFound  active         quiet    quiet
 """
+PAUSE_TABLE = """
+command      absent  open    paused
+PauseQueue   paused  paused  quiet
+ResumeQueue  quiet   quiet   open
+"""
 # The trigger that each command pulls; a task's and an account's first command makes the machine.
 TRIGGERS = {
     "task": {
@@ -169,6 +176,7 @@ TRIGGERS = {
         "fire": "fire",
         "skip": "skip",
     },
+    "pause": {"PauseQueue": "pause", "ResumeQueue": "resume"},
 }
 Cell = tuple[str, str, str]
 
@@ -203,6 +211,7 @@ def test_the_tables_list_every_state_and_command() -> None:
         "account": ACCOUNT_TABLE,
         "hold": HOLD_TABLE,
         "schedule": SCHEDULE_TABLE,
+        "pause": PAUSE_TABLE,
     }
     assert {machine.noun for machine in MACHINES} == set(tables)
     for machine in MACHINES:
@@ -222,6 +231,7 @@ def test_the_tables_list_every_state_and_command() -> None:
     assert commands_of(ACCOUNT_TABLE) == names(LedgerCommand)
     assert {name.split("/")[0] for name in commands_of(GROUP_TABLE)} == names(GroupCommand)
     assert commands_of(SCHEDULE_TABLE) == names(ScheduleCommand) | {"fire", "skip"}
+    assert commands_of(PAUSE_TABLE) == names(PauseCommand)
     assert {(c.split("/")[0], o) for c, _, o in cells(TASK_TABLE) if o in TASK.states} == set(
         TASK_EVENTS
     )
@@ -396,6 +406,25 @@ def assert_fires(before: Schedule, name: str, outcome: str) -> None:
     assert fold_schedule(events, before).status == outcome == SCHEDULE.target(name, before.status)
 
 
+@pytest.mark.parametrize(("name", "status", "outcome"), cells(PAUSE_TABLE))
+def test_each_cell_of_the_pause(name: str, status: str, outcome: str) -> None:
+    before = None if status == "absent" else a_pause(status)
+    commands: dict[str, PauseCommand] = {
+        "PauseQueue": PauseQueue(kind="type", name="image", reason="costly"),
+        "ResumeQueue": ResumeQueue(kind="type", name="image", reason="cheap"),
+    }
+    if outcome not in PAUSE.states:
+        assert_refused_or_quiet(pause.decide, before, commands[name], outcome)
+        return
+    (event,) = pause.decide(before, commands[name], metadata())
+    assert_next_in_stream(event, before)
+    after = pause.evolve(before, event)
+    assert (after.status, after.reason) == (outcome, commands[name].reason)
+    assert (after.id, after.version) == (event.originator_id, event.originator_version)
+    if before is not None:
+        assert PAUSE.target(TRIGGERS["pause"][name], before.status) == outcome
+
+
 def test_a_queued_task_of_a_later_run_is_fenced_like_a_new_one() -> None:
     """A worker of the first run holds a token that looks current until the next start."""
     before = retried_task()
@@ -417,7 +446,7 @@ def assert_refused_or_quiet(
 
 
 def assert_next_in_stream(
-    event: Event, before: Task | Group | CreditLedger | Schedule | None, at: datetime = NOON
+    event: Event, before: Task | Group | CreditLedger | Schedule | Pause | None, at: datetime = NOON
 ) -> None:
     version = before.version if before else 0
     stream: UUID | None = before.id if before else event.originator_id
