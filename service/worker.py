@@ -259,7 +259,7 @@ class Worker:
                 raise
             return await self._record_stop(held)
         except LeaseLost:
-            return "lost"
+            return self._lost(held)
         except Exception as error:  # noqa: BLE001 - a handler may raise anything
             failure = failure_of(error, held.attempt.reached if held.attempt else None)
             return await self._record(held, self._failing(task, failure, error))
@@ -274,12 +274,15 @@ class Worker:
     async def _record_stop(self, held: _Held) -> str:
         token = held.task.token
         if held.stop_reason == "lost":
-            self._tell("stalled", held.task)
-            return "lost"
+            return self._lost(held)
         if held.stop_reason == "handed back":
             reason = "the worker is shutting down"
             return await self._record(held, ReleaseTask(token=token, reason=reason))
         return await self._record(held, ConfirmCancel(token=token))
+
+    def _lost(self, held: _Held) -> str:
+        self._tell("stalled", held.task)
+        return "lost"
 
     async def _record(self, held: _Held, command: RunCommand) -> str:
         """Commit the end of an attempt, through the database's faults while the lease holds."""
@@ -293,7 +296,7 @@ class Worker:
                 )
             except DomainError as refusal:
                 _log.warning("end.refused", error=str(refusal))
-                return "refused"
+                return self._lost(held) if isinstance(refusal, LeaseLost) else "refused"
             except CommandRejected as error:
                 if not isinstance(command, CompleteTask):
                     _log.exception("end.rejected")
@@ -303,7 +306,7 @@ class Worker:
             except TallystickError as error:
                 _log.warning("end.delayed", error=str(error))
                 if held.stop_reason == "lost":
-                    return "lost"
+                    return self._lost(held)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, RECORD_PAUSE_SECONDS_MAX)
             else:

@@ -112,7 +112,9 @@ class Load:
         """The status in which the task ends."""
         async with asyncio.timeout(FOLLOWED_SECONDS_MAX):
             while True:
-                task = (await self._surely("GET", f"/v1/tasks/{task_id}")).json()
+                answer = await self._surely("GET", f"/v1/tasks/{task_id}")
+                assert answer.status_code == 200, f"an accepted task is gone: {answer.text}"
+                task = answer.json()
                 if task["ended_at"] is not None:
                     status: str = task["status"]
                     return status

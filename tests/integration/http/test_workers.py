@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
+from pathlib import Path
 
 import msgspec
 
-from tests.integration.http.api import CREDITS, FINAL, JSON, PRICE, Api
+from tests.integration.http.api import CREDITS, FINAL, JSON, PRICE, Api, running_api
 
 
 async def _claimed(api: Api) -> tuple[str, int]:
@@ -180,11 +182,8 @@ async def test_a_task_handed_back_is_claimed_again_with_a_new_token(api: Api) ->
     assert (again["id"], again["token"]) == (task_id, token + 1)
 
 
-async def test_a_stale_token_is_refused_by_every_verb(api: Api) -> None:
-    task_id, token = await _claimed(api)
-    await api.work(task_id, "release", token)
-    await api.claim()
-
+async def _assert_refused(api: Api, task_id: str, token: int) -> None:
+    """Each verb of a worker with this token is told that its lease is lost."""
     for verb, more in (
         ("heartbeat", {}),
         ("progress", {"progress": {"percent": 1}}),
@@ -195,8 +194,38 @@ async def test_a_stale_token_is_refused_by_every_verb(api: Api) -> None:
     ):
         answer = await api.work(task_id, verb, token, **more)
         assert (verb, answer.status_code, answer.json().get("code")) == (verb, 409, "lease_lost")
+
+
+async def test_a_stale_token_is_refused_by_every_verb(api: Api) -> None:
+    task_id, token = await _claimed(api)
+    await api.work(task_id, "release", token)
+    await api.claim()
+
+    await _assert_refused(api, task_id, token)
     assert (await api.get(f"/v1/tasks/{task_id}")).json()["status"] == "running"
     assert await api.balance() == (CREDITS - PRICE, PRICE, 0)
+
+
+async def test_a_remote_worker_that_oversleeps_its_lease_is_refused_by_every_verb(
+    database: str, tmp_path: Path
+) -> None:
+    """While another has the task, and after that one has ended it and was paid."""
+    async with running_api(database, tmp_path, lease_seconds=0.2, heartbeat_seconds=0.1) as api:
+        task_id, token = await _claimed(api)
+        async with asyncio.timeout(20):
+            while await api.service.bus.rescue(1) == 0:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        await _assert_refused(api, task_id, token)
+        [heir] = await api.claim(worker="heir")
+        await _assert_refused(api, task_id, token)
+
+        answer = await api.work(task_id, "complete", heir["token"], result={"n": 8})
+        await _assert_refused(api, task_id, token)
+
+        assert answer.json()["credits"] == {"held": 0, "charged": PRICE, "released": 0}
+        task = (await api.get(f"/v1/tasks/{task_id}")).json()
+        assert (task["status"], task["attempt"], task["result"]) == ("completed", 2, {"n": 8})
+        assert await api.balance() == (CREDITS - PRICE, 0, PRICE)
 
 
 async def test_bad_reports_are_refused(api: Api) -> None:
