@@ -16,8 +16,9 @@ from adapters.sql import statement
 from domain.balance import Balance
 from domain.errors import InvalidInput
 from domain.task import Task, TaskStatus
+from projections.histogram import Histogram
 from projections.statement import Line
-from projections.statistics import Count
+from projections.statistics import StateCount
 
 PAGE_ROWS_MAX = 200
 STATISTICS_ROWS_MAX = 10_000
@@ -135,8 +136,7 @@ class Queries:
         *,
         bucket: Bucket = "hour",
         types: Sequence[str] = (),
-        states: Sequence[str] = (),
-    ) -> list[Count]:
+    ) -> list[StateCount]:
         """Counts of the hours with `since <= hour < until`, by hour, by day (UTC) or in total.
 
         `hour` is the begin of the bucket, that of the total being `since`. Raises `InvalidInput`
@@ -147,20 +147,46 @@ class Queries:
             "until": until,
             "bucket": bucket,
             "types": list(types) or None,
-            "states": list(states) or None,
             "limit": STATISTICS_ROWS_MAX + 1,
         }
         rows = await fetch(self._pool, statement("select_statistics"), parameters, prepare=False)
         if len(rows) > STATISTICS_ROWS_MAX:
             hint = f"more than {STATISTICS_ROWS_MAX} rows: narrow the range or widen the bucket"
             raise InvalidInput("Too many rows.", ("/until", hint))
-        fields = Count.__struct_fields__
-        return [Count(**dict(zip(fields, row, strict=True))) for row in rows]
+        return [_state_count(*row) for row in rows]
 
 
 def balance_of(values: Sequence[Any]) -> Balance:
     """An account's row, its columns in the order of the struct."""
     return Balance(**dict(zip(Balance.__struct_fields__, values, strict=True)))
+
+
+def _state_count(  # noqa: PLR0913, PLR0917 - one for each column
+    hour: datetime,
+    type_: str,
+    state: str,
+    failure_type: str,
+    entered: int,
+    charged: int,
+    released: int,
+    wait_buckets: list[int],
+    waits: list[int],
+    waited_us: int,
+    run_buckets: list[int],
+    runs: list[int],
+    ran_us: int,
+) -> StateCount:
+    return StateCount(
+        hour=hour,
+        type=type_,
+        state=state,
+        failure_type=failure_type,
+        entered=entered,
+        credits_charged=charged,
+        credits_released=released,
+        wait=Histogram(dict(zip(wait_buckets, waits, strict=True)), waited_us),
+        run=Histogram(dict(zip(run_buckets, runs, strict=True)), ran_us),
+    )
 
 
 def _task_view(row: Sequence[Any]) -> TaskView:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from adapters.arrays import Array, Bigints, Texts, Timestamps, Uuids
+from adapters.arrays import Array, Bigints, Smallints, Texts, Timestamps, Uuids
 from projections.fold import Written
 from projections.projection import Projection
 from projections.statement import STATEMENT, Line
@@ -79,7 +79,7 @@ STATISTICS_TABLE = ReadTable(
     select="select_statistics_tasks",
     insert="upsert_statistics_tasks",
     add="add_statistics_counts",
-    add_columns=_columns(Count, Timestamps, *[Texts] * 3, *[Bigints] * 6),
+    add_columns=_columns(Count, Timestamps, *[Texts] * 4, Smallints, *[Bigints] * 4),
 )
 BEHIND = (STATEMENT_TABLE, STATISTICS_TABLE)
 """Every read model that a projector keeps."""

@@ -1,7 +1,11 @@
-"""Behind: tasks hour by hour: states entered, failures, credits, time waited and run.
+"""Behind: tasks hour by hour: states entered, failures, credits, and how long waits and runs took.
 
 Later events of a task name neither its type nor when it was queued, so each task has a small row of
 its own (a `TaskClock`), and the events are counted against it. All of it comes from the log alone.
+
+A wait begins when the task could start: when it was submitted, or at a later `not_before`; when the
+pause after a failed attempt is over; when it was released, stalled or retried. It ends with the
+start, or with the task that nobody started. A run begins with a start and ends with its attempt.
 """
 
 from __future__ import annotations
@@ -9,14 +13,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 from uuid import UUID
 
 import msgspec
 from msgspec.structs import replace
 
 from domain.event import Event
-from domain.task import TaskStatus
 from domain.task_events import (
     TaskAttemptFailed,
     TaskCancelled,
@@ -29,27 +32,43 @@ from domain.task_events import (
     TaskStarted,
     TaskSubmitted,
 )
+from projections.histogram import Histogram, bucket_of
 from projections.projection import Projection, Tally
 
 NAME = "statistics"
-VERSION = 1
+VERSION = 2
 _MICROSECOND = timedelta(microseconds=1)
+Entry = Literal[
+    "queued",
+    "running",
+    "backoff",
+    "released",
+    "stalled",
+    "retried",
+    "cancelling",
+    "completed",
+    "failed",
+    "cancelled",
+]
+"""A state entered; for those that lead back to the queue, why, so that `queued` are new tasks."""
+ENTRIES: tuple[Entry, ...] = get_args(Entry)
+Phase = Literal["", "wait", "run"]
 
-ENTERED: Mapping[type[Event], TaskStatus] = MappingProxyType(
+ENTERED: Mapping[type[Event], Entry] = MappingProxyType(
     {
         TaskSubmitted: "queued",
         TaskStarted: "running",
         TaskAttemptFailed: "backoff",
-        TaskReleased: "queued",
-        TaskStalled: "queued",
+        TaskReleased: "released",
+        TaskStalled: "stalled",
+        TaskRetried: "retried",
         TaskCancelRequested: "cancelling",
         TaskCompleted: "completed",
         TaskFailed: "failed",
         TaskCancelled: "cancelled",
-        TaskRetried: "queued",
     }
 )
-"""The state that each event leads into. Reaching a stage enters none and is not counted."""
+"""What each event is counted as. Reaching a stage enters nothing and is not counted."""
 
 
 class TaskClock(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -66,12 +85,36 @@ class TaskClock(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """How often tasks of a type entered a state in one hour (UTC), and the sums with it.
+    """Events of one hour (UTC) that were counted alike, and the sums with them.
 
-    `failure_type` is "" unless the state is `failed` or `backoff`. `waited_us` sums the waits that
-    ended so (only `running` ends one); `runs` counts the attempts that ended so and `ran_us` sums
-    their time. Microseconds, as integers: sums of fractions would depend on the order of events.
+    `failure_type` is "" unless the state is `failed` or `backoff`. `phase` is what ended with them,
+    `bucket` (of `projections.histogram`) how long it had taken, and `elapsed_us` the sum of that;
+    with no phase both are 0.
     """
+
+    hour: datetime
+    type: str
+    state: str
+    failure_type: str = ""
+    phase: Phase = ""
+    bucket: int = 0
+    entered: int = 0
+    credits_charged: int = 0
+    credits_released: int = 0
+    elapsed_us: int = 0
+
+
+class CountKey(NamedTuple):
+    hour: datetime
+    type: str
+    state: str
+    failure_type: str
+    phase: Phase
+    bucket: int
+
+
+class StateCount(msgspec.Struct, frozen=True, kw_only=True):
+    """The counts of one time, type, state and failure type, with the times that ended so."""
 
     hour: datetime
     type: str
@@ -80,26 +123,8 @@ class Count(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     entered: int = 0
     credits_charged: int = 0
     credits_released: int = 0
-    waited_us: int = 0
-    runs: int = 0
-    ran_us: int = 0
-
-    @property
-    def wait_seconds_mean(self) -> float | None:
-        """From when a task could have started until it did; of entries into `running` only."""
-        return self.waited_us / self.entered / 1e6 if self.state == "running" else None
-
-    @property
-    def run_seconds_mean(self) -> float | None:
-        """Of the attempts that ended with these entries; None if none did."""
-        return self.ran_us / self.runs / 1e6 if self.runs else None
-
-
-class CountKey(NamedTuple):
-    hour: datetime
-    type: str
-    state: str
-    failure_type: str
+    wait: Histogram = Histogram()
+    run: Histogram = Histogram()
 
 
 def evolve(clock: TaskClock | None, event: Event) -> TaskClock:
@@ -127,29 +152,43 @@ def evolve(clock: TaskClock | None, event: Event) -> TaskClock:
 def count(before: TaskClock | None, event: Event, after: TaskClock) -> Count:
     """What one event adds."""
     at = event.meta.at
-    started_at = None if before is None or after.started_at is not None else before.started_at
-    due_at = before.due_at if before is not None and type(event) is TaskStarted else None
+    phase, elapsed_us = _ended(before, event, after)
     return Count(
         hour=hour_of(at),
         type=after.type,
         state=ENTERED[type(event)],
         failure_type=_failure_type(event),
+        phase=phase,
+        bucket=bucket_of(elapsed_us),
         entered=1,
         credits_charged=getattr(event, "charged", 0),
         credits_released=getattr(event, "released", 0),
-        waited_us=_elapsed_us(due_at, at),
-        runs=0 if started_at is None else 1,
-        ran_us=_elapsed_us(started_at, at),
+        elapsed_us=elapsed_us,
     )
+
+
+def _ended(before: TaskClock | None, event: Event, after: TaskClock) -> tuple[Phase, int]:
+    """What ended with the event, and after how many microseconds.
+
+    One that was ended before it could start has not waited.
+    """
+    at = event.meta.at
+    if before is None or after == before:
+        return "", 0
+    if before.started_at is not None:
+        return "run", _elapsed_us(before.started_at, at)
+    if before.due_at is not None and (before.due_at <= at or type(event) is TaskStarted):
+        return "wait", _elapsed_us(before.due_at, at)
+    return "", 0
 
 
 def _failure_type(event: Event) -> str:
     return event.failure.type if isinstance(event, TaskFailed | TaskAttemptFailed) else ""
 
 
-def _elapsed_us(since: datetime | None, until: datetime) -> int:
+def _elapsed_us(since: datetime, until: datetime) -> int:
     """Never below zero: two processes' readings of the clock may differ a little."""
-    return 0 if since is None else max(0, (until - since) // _MICROSECOND)
+    return max(0, (until - since) // _MICROSECOND)
 
 
 def hour_of(at: datetime) -> datetime:
@@ -158,22 +197,17 @@ def hour_of(at: datetime) -> datetime:
 
 
 def key(row: Count) -> CountKey:
-    return CountKey(row.hour, row.type, row.state, row.failure_type)
+    return CountKey(row.hour, row.type, row.state, row.failure_type, row.phase, row.bucket)
 
 
 def add(one: Count, other: Count) -> Count:
     """Both counts of one key together."""
-    return Count(
-        hour=one.hour,
-        type=one.type,
-        state=one.state,
-        failure_type=one.failure_type,
+    return replace(
+        one,
         entered=one.entered + other.entered,
         credits_charged=one.credits_charged + other.credits_charged,
         credits_released=one.credits_released + other.credits_released,
-        waited_us=one.waited_us + other.waited_us,
-        runs=one.runs + other.runs,
-        ran_us=one.ran_us + other.ran_us,
+        elapsed_us=one.elapsed_us + other.elapsed_us,
     )
 
 

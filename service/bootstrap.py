@@ -9,6 +9,7 @@ import msgspec
 
 from adapters.addresses import AddressGuard
 from adapters.api_keys import ApiKeys
+from adapters.backlogs import Backlogs
 from adapters.clock import DatabaseClock
 from adapters.committer import Committer, CommitterLimits
 from adapters.download import Downloads
@@ -21,9 +22,11 @@ from adapters.pool import open_pool
 from adapters.projector import Projector, ProjectorLimits
 from adapters.queries import Queries
 from adapters.queue import Leases
+from adapters.queue_depth import QueueCounter
 from adapters.read_tables import BEHIND
 from adapters.uploads import Uploads
 from adapters.wakeup import QUEUED, Wakeup
+from service.alerts import Alerts, load_alert_hooks
 from service.command_bus import CommandBus
 from service.gates import Gates
 from service.handlers import SHIPPED
@@ -49,6 +52,9 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     gates: Gates
     types: TaskTypes
     queries: Queries
+    queue: QueueCounter
+    backlogs: Backlogs
+    alerts: Alerts
     log: EventLog
     wakeup: Wakeup
     leases: Leases
@@ -113,6 +119,11 @@ async def open_service(
         await committer.start()
         stack.push_async_callback(committer.close)
         pool = await stack.enter_async_context(open_pool(dsn, settings.pool_connections_max))
+        queue = QueueCounter(pool)
+        stack.push_async_callback(queue.close)
+        backlogs = Backlogs(
+            pool, tasks_max=settings.backlog_tasks_max, seconds=settings.backlog_seconds
+        )
         wakeup = Wakeup(dsn)
         await wakeup.start()
         stack.push_async_callback(wakeup.close)
@@ -130,6 +141,9 @@ async def open_service(
             gates=Gates(bus, types, pool),
             types=types,
             queries=Queries(pool),
+            queue=queue,
+            backlogs=backlogs,
+            alerts=Alerts(queue, backlogs, load_alert_hooks(settings.alert_hooks)),
             log=EventLog(pool, mapper, wakeup, poll_seconds=settings.poll_seconds),
             wakeup=wakeup,
             leases=Leases(pool, settings.lease_seconds),

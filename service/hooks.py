@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from importlib import import_module
-from typing import Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import msgspec
 import structlog
@@ -69,11 +69,13 @@ class Hooks:
 
 def load_hooks(paths: Iterable[str]) -> list[Hook]:
     """Hooks by path, each `package.module:name`. Raises what the import raises, and `TypeError`."""
-    hooks: list[Hook] = []
-    for path in paths:
-        module, _, attribute = path.partition(":")
-        hook = getattr(import_module(module), attribute)
-        if not callable(hook):
-            raise TypeError(f"{path} is not a function")
-        hooks.append(hook)
-    return hooks
+    return [load_function(path) for path in paths]
+
+
+def load_function(path: str) -> Callable[..., Any]:
+    """What `package.module:name` names. Raises what the import raises, and `TypeError`."""
+    module, _, attribute = path.partition(":")
+    function = getattr(import_module(module), attribute)
+    if not callable(function):
+        raise TypeError(f"{path} is not a function")
+    return cast("Callable[..., Any]", function)

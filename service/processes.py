@@ -154,6 +154,7 @@ async def run_processors(service: Service, stop: asyncio.Event) -> None:
             stack.push_async_callback(projector.close)
             group.create_task(projector.run())
         group.create_task(_watch(service, stop))
+        group.create_task(_alert(service, stop))
         group.create_task(_purge(service, stop))
         await stop.wait()
         await stack.aclose()
@@ -269,6 +270,16 @@ async def _watch(service: Service, stop: asyncio.Event) -> None:
             if swept == limit:
                 pause = 0.0
         await _pause(stop, pause)
+
+
+async def _alert(service: Service, stop: asyncio.Event) -> None:
+    """Tell when too many tasks wait; apart from the sweeps, which no hook may hold up."""
+    while not stop.is_set():
+        try:
+            await service.alerts.sweep()
+        except TallystickError as error:
+            _log.warning("alert.failed", error=str(error))
+        await _pause(stop, WATCH_SECONDS)
 
 
 async def _purge(service: Service, stop: asyncio.Event) -> None:

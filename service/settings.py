@@ -19,7 +19,7 @@ FILE_VARIABLE = "TALLYSTICK_CONFIG"
 FILE_NAME = "tallystick.toml"
 SECRET_FIELDS = frozenset({"database_url", "object_store_url"})
 """Their values may hold passwords, and are never shown."""
-LIST_FIELDS = frozenset({"handlers", "hooks"})
+LIST_FIELDS = frozenset({"alert_hooks", "handlers", "hooks"})
 """In the environment their items are separated by commas."""
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
@@ -212,6 +212,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             " and writes in one transaction.",
         ),
     ] = 2_000
+
+    backlog_tasks_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000_000,
+            description="Tasks of one type that may wait, though they could start, without an"
+            " alert.",
+        ),
+    ] = 10
+    backlog_seconds: Annotated[
+        float,
+        Meta(ge=0, le=86_400, description="How long more than that must wait before the alert."),
+    ] = 60.0
+    alert_hooks: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Functions that are told of a backlog, and of its end, each"
+            " `package.module:name`; in the environment separated by commas."
+        ),
+    ] = ()
 
     download_bytes_max: Annotated[
         int, Meta(ge=1, le=1_024 * GIB, description="Largest media file that is downloaded.")

@@ -55,6 +55,7 @@ async def tick(service: Service, seconds: float = SECONDS) -> TickReport:
         counts[notice.moment] += 1
 
     swept = await _sweep(service)
+    await _alert(service, seconds * GRACE_PART)
     worker = service.worker(hooks=[count], grace_seconds=seconds * GRACE_PART)
     working = asyncio.create_task(worker.run(until_idle=True))
     try:
@@ -85,6 +86,13 @@ async def _sweep(service: Service) -> dict[str, int]:
         + await unpark_tasks(service.pool, SWEEP_TASKS_MAX),
         "fired": await service.schedules.fire(SWEEP_TASKS_MAX),
     }
+
+
+async def _alert(service: Service, seconds: float) -> None:
+    """Tell when too many tasks wait, as far as the time allows; what was not told is due later."""
+    with contextlib.suppress(TimeoutError, TallystickError):
+        async with asyncio.timeout(seconds):
+            await service.alerts.sweep()
 
 
 async def _project(service: Service, seconds: float) -> None:

@@ -1,12 +1,10 @@
-INSERT INTO statistics_counts AS c (
-    hour, type, state, failure_type, entered, credits_charged, credits_released, waited_us, runs, ran_us
+INSERT INTO statistics_v2_counts AS c (
+    hour, type, state, failure_type, phase, bucket, entered, credits_charged, credits_released, elapsed_us
 )
 SELECT *
 FROM unnest(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b)
-ON CONFLICT (hour, type, state, failure_type) DO UPDATE SET
+ON CONFLICT (hour, type, state, failure_type, phase, bucket) DO UPDATE SET
     entered = c.entered + excluded.entered,
     credits_charged = c.credits_charged + excluded.credits_charged,
     credits_released = c.credits_released + excluded.credits_released,
-    waited_us = c.waited_us + excluded.waited_us,
-    runs = c.runs + excluded.runs,
-    ran_us = c.ran_us + excluded.ran_us
+    elapsed_us = c.elapsed_us + excluded.elapsed_us

@@ -1,4 +1,4 @@
-INSERT INTO statistics_tasks (position, id, type, due_at, started_at)
+INSERT INTO statistics_v2_tasks (position, id, type, due_at, started_at)
 SELECT *
 FROM unnest(%b, %b, %b, %b, %b)
 ON CONFLICT (id) DO UPDATE SET

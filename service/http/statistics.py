@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from adapters.queries import Bucket
-from adapters.vital_signs import QueueDepth, queue_depth
 from domain.event import Name, Timestamp
-from domain.task import TaskStatus
-from projections.statistics import Count
+from projections.statistics import Entry
 from service.http.answer import Answer, json_answer
 from service.http.call import Call
 from service.http.refusals import InvalidParameter
 from service.http.route import ADMIN, route
-
-SPAN_DEFAULT = timedelta(days=1)
-SPAN_MAX = timedelta(days=366)
+from service.statistics import Statistics, read_statistics, span_of
 
 
 class StatisticsQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,17 +24,9 @@ class StatisticsQuery(msgspec.Struct, frozen=True, kw_only=True):
     until: Timestamp | None = None
     bucket: Annotated[Bucket, Meta(description="How the hours are added up.")] = "hour"
     type: tuple[Name, ...] = ()
-    status: tuple[TaskStatus, ...] = ()
-
-
-class Statistics(msgspec.Struct, frozen=True, kw_only=True):
-    """`counts` are read a moment behind the log, `queue` is as of now."""
-
-    since: datetime
-    until: datetime
-    bucket: Bucket
-    counts: list[Count]
-    queue: list[QueueDepth]
+    status: Annotated[
+        tuple[Entry, ...], Meta(description="States that `counts` are wanted of.")
+    ] = ()
 
 
 @route(
@@ -50,24 +37,15 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     answers={200: Statistics},
 )
 async def get_statistics(call: Call, query: StatisticsQuery) -> Answer:
-    """States entered, failures by type, credits and times, by hour, day or in total; the queue."""
-    until = query.until or call.service.clock.now()
-    since = query.since or until - SPAN_DEFAULT
-    if not timedelta(0) < until - since <= SPAN_MAX:
-        sentence = f"must be before until, by at most {SPAN_MAX.days} days"
-        raise InvalidParameter("The query is invalid.", ("since", sentence))
-    counts = await call.service.queries.statistics(
-        since, until, bucket=query.bucket, types=query.type, states=query.status
+    """States entered, failures, credits, percentiles of waits and runs over time; the queue."""
+    try:
+        span = span_of(call.service.clock.now(), query.since, query.until)
+    except ValueError as error:
+        raise InvalidParameter("The query is invalid.", ("since", str(error))) from error
+    statistics = await read_statistics(
+        call.service, span, bucket=query.bucket, types=query.type, states=query.status
     )
-    return json_answer(
-        Statistics(
-            since=since,
-            until=until,
-            bucket=query.bucket,
-            counts=counts,
-            queue=await queue_depth(call.service.pool),
-        )
-    )
+    return json_answer(statistics)
 
 
 ROUTES = (get_statistics,)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw
 
+from adapters.backlogs import Backlog
 from adapters.projection_status import Lag, ProjectionStatus
-from adapters.vital_signs import QueueDepth, pending_migrations, queue_depth
+from adapters.queue_depth import QueueDepth
+from adapters.vital_signs import pending_migrations
 from domain.errors import TallystickError
 from service.http.answer import Answer, json_answer
 from service.http.call import Call
-from service.http.metrics import MEDIA, Series
+from service.http.metrics import MEDIA, Metrics, Series
 from service.http.refusals import NotReady
 from service.http.route import OPEN, route
 
@@ -48,8 +51,19 @@ class Waking(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
+    """As of `counted_at`: now, or a while ago when the queue is deep."""
+
     ok: bool = True
+    counted_at: datetime
     types: list[QueueDepth]
+    backlogs: list[Backlog]
+
+
+class Uncounted(msgspec.Struct, frozen=True, kw_only=True):
+    """The queue is being counted for the first time."""
+
+    ok: bool = True
+    counted_at: None = None
 
 
 class Projections(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +133,7 @@ async def _show_queue(call: Call) -> None:
     if isinstance(queue, Queue):
         tasks: Series = {(d.type, s): getattr(d, s) for d in queue.types for s in _QUEUE_STATES}
         figures.show("tallystick_queue_tasks", "Tasks not ended.", tasks, "type", "state")
+        _show_waiting(figures, queue)
     projections = await _checked(_projections, call)
     if isinstance(projections, Projections):
         behind: Series = {(lag.projection,): float(lag.events) for lag in projections.lag}
@@ -126,7 +141,17 @@ async def _show_queue(call: Call) -> None:
         figures.show("tallystick_projection_lag_events", help_, behind, "projection")
 
 
-_QUEUE_STATES = ("waiting", "delayed", "active")
+def _show_waiting(figures: Metrics, queue: Queue) -> None:
+    oldest: Series = {(depth.type,): depth.oldest_seconds for depth in queue.types}
+    help_ = "How long the first task that could start has waited."
+    figures.show("tallystick_queue_oldest_seconds", help_, oldest, "type")
+    raised = {backlog.type for backlog in queue.backlogs}
+    types = raised.union(depth.type for depth in queue.types)
+    backlogs: Series = {(type_,): float(type_ in raised) for type_ in types}
+    figures.show("tallystick_backlog", "1 while too many tasks wait.", backlogs, "type")
+
+
+_QUEUE_STATES = ("waiting", "delayed", "backoff", "active")
 
 
 async def _checked(check: Callable[[Call], Awaitable[Any]], call: Call) -> Any:  # noqa: ANN401
@@ -155,8 +180,15 @@ async def _waking(call: Call) -> Waking:
     return Waking(mode="listening" if wakeup.listening else "polling", losses=wakeup.losses)
 
 
-async def _queue(call: Call) -> Queue:
-    return Queue(types=await queue_depth(call.service.pool))
+async def _queue(call: Call) -> Queue | Uncounted:
+    """A queue that is too deep to be counted in time fails nothing either."""
+    try:
+        async with asyncio.timeout(CHECK_SECONDS_MAX / 2):
+            queue = await call.service.queue.count()
+    except TimeoutError:
+        return Uncounted()
+    backlogs = await call.service.backlogs.raised()
+    return Queue(counted_at=queue.counted_at, types=queue.depths, backlogs=backlogs)
 
 
 async def _projections(call: Call) -> Projections:

@@ -27,7 +27,7 @@ from projections.projection import Projection
 from tests.integration.decisions import running_committer
 
 Rows = list[tuple[Any, ...]]
-_TABLES = ("statement_lines", "statistics_counts", "statistics_tasks")
+_TABLES = ("statement_lines", "statistics_v2_counts", "statistics_v2_tasks")
 
 
 def content(dsn: str) -> dict[str, Rows]:
@@ -67,8 +67,10 @@ def expected(events: Iterable[Event], at: Iterable[int] | None = None) -> dict[s
             ),
             key=_key,
         ),
-        "statistics_counts": sorted(map(msgspec.structs.astuple, tasks.tallied.values()), key=_key),
-        "statistics_tasks": sorted(
+        "statistics_v2_counts": sorted(
+            map(msgspec.structs.astuple, tasks.tallied.values()), key=_key
+        ),
+        "statistics_v2_tasks": sorted(
             (
                 (row.id, position, row.type, row.due_at, row.started_at)
                 for position, row in tasks.written

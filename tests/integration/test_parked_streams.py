@@ -92,7 +92,7 @@ async def test_the_rest_goes_on_and_a_retry_leaves_what_an_undisturbed_run_leave
 
 def streams_of(dsn: str, table: ReadTable) -> set[UUID]:
     statement = table is STATEMENT_TABLE
-    rows = content(dsn)["statement_lines" if statement else "statistics_tasks"]
+    rows = content(dsn)["statement_lines" if statement else "statistics_v2_tasks"]
     return {row[0] for row in rows}
 
 
@@ -185,7 +185,7 @@ async def test_an_event_of_an_unknown_kind_parks_its_stream_rather_than_be_lost(
     await drain(database)
     async with status_of(database) as status:
         parked = await status.parked()
-    assert {p.projection for p in parked} == {"statement.v1", "statistics.v1"}
+    assert {p.projection for p in parked} == {"statement.v1", "statistics.v2"}
     assert {p.parked.stream_id for p in parked} == {bad.originator_id}
 
 

@@ -370,7 +370,7 @@ async def test_lag_is_told_in_events_and_in_seconds_of_the_database(database: st
     assert (nearer.events, nearer.position, nearer.led) == (head - 2, 2, True)
     assert nearer.seconds is not None
     assert 98 <= nearer.seconds < 108
-    assert (untouched.projection, untouched.events) == ("statistics.v1", head)
+    assert (untouched.projection, untouched.events) == ("statistics.v2", head)
     assert (done.projection, done.events, done.seconds) == ("statement.v1", 0, 0.0)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -23,9 +24,9 @@ from adapters.queries import (
 )
 from domain.errors import InvalidInput, Unavailable
 from domain.task import Task
-from projections import statistics
 from projections.fold import Fold
-from projections.statistics import STATISTICS, Count
+from projections.histogram import Histogram
+from projections.statistics import STATISTICS, Count, StateCount
 from tests.histories import BEGIN, History
 from tests.integration.read_models import commit, drain
 
@@ -220,11 +221,14 @@ async def test_statistics_are_counted_by_hour_day_and_in_total(
 ) -> None:
     counts = counted(history)
     since, until = BEGIN - timedelta(days=1), BEGIN + timedelta(days=30)
-    assert await queries.statistics(since, until) == counts
+    assert await queries.statistics(since, until) == summed(counts, lambda c: c.hour)
     days = await queries.statistics(since, until, bucket="day")
     assert days == summed(counts, lambda c: c.hour.replace(hour=0))
     assert len({count.hour for count in days}) > 1
-    assert await queries.statistics(since, until, bucket="total") == summed(counts, lambda _: since)
+    total = await queries.statistics(since, until, bucket="total")
+    assert total == summed(counts, lambda _: since)
+    assert max(count.wait.count for count in total) > 1
+    assert max(len(count.run.counts) for count in total) > 1
 
 
 async def test_statistics_can_be_bounded_and_filtered(queries: Queries, history: History) -> None:
@@ -232,30 +236,50 @@ async def test_statistics_can_be_bounded_and_filtered(queries: Queries, history:
     hours = sorted({count.hour for count in counts})
     since, until = hours[1], hours[-1]
     assert await queries.statistics(
-        since, until, types=["image_generation", "generate_thumbnail"], states=["failed", "queued"]
-    ) == [
-        c
-        for c in counts
-        if since <= c.hour < until
-        and c.type != "media_extraction"
-        and c.state in {"failed", "queued"}
-    ]
+        since, until, types=["image_generation", "generate_thumbnail"]
+    ) == summed(
+        [c for c in counts if since <= c.hour < until and c.type != "media_extraction"],
+        lambda c: c.hour,
+    )
 
 
 def counted(history: History) -> list[Count]:
     fold = Fold(STATISTICS)
     for position, event in enumerate(history.events, start=1):
         fold.take(position, event)
-    return sorted(fold.tallied.values(), key=statistics.key)
+    return list(fold.tallied.values())
 
 
-def summed(counts: list[Count], bucket: Callable[[Count], datetime]) -> list[Count]:
-    sums: dict[statistics.CountKey, Count] = {}
+def summed(counts: Iterable[Count], bucket: Callable[[Count], datetime]) -> list[StateCount]:
+    """The same sums, count by count."""
+    groups: dict[tuple[datetime, str, str, str], list[Count]] = {}
     for count in counts:
-        moved = msgspec.structs.replace(count, hour=bucket(count))
-        key = statistics.key(moved)
-        sums[key] = statistics.add(sums[key], moved) if key in sums else moved
-    return [sums[key] for key in sorted(sums)]
+        key = (bucket(count), count.type, count.state, count.failure_type)
+        groups.setdefault(key, []).append(count)
+    return [
+        StateCount(
+            hour=key[0],
+            type=key[1],
+            state=key[2],
+            failure_type=key[3],
+            entered=sum(c.entered for c in groups[key]),
+            credits_charged=sum(c.credits_charged for c in groups[key]),
+            credits_released=sum(c.credits_released for c in groups[key]),
+            wait=times(groups[key], "wait"),
+            run=times(groups[key], "run"),
+        )
+        for key in sorted(groups)
+    ]
+
+
+def times(counts: Iterable[Count], phase: str) -> Histogram:
+    buckets: Counter[int] = Counter()
+    total_us = 0
+    for count in counts:
+        if count.phase == phase:
+            buckets[count.bucket] += count.entered
+            total_us += count.elapsed_us
+    return Histogram(dict(buckets), total_us)
 
 
 async def test_too_many_statistics_are_refused(

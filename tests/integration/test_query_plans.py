@@ -58,8 +58,8 @@ def fill(dsn: str, rows: int = ROWS) -> None:
             {"begin": BEGIN, "rows": rows},
         )
         connection.execute(
-            "INSERT INTO statistics_counts SELECT date_trunc('hour', %(begin)s::timestamptz)"
-            " + n / 10 * interval '1 h', 't' || n %% 10, 'queued', '', 1, 0, 0, 0, 0, 0"
+            "INSERT INTO statistics_v2_counts SELECT date_trunc('hour', %(begin)s::timestamptz)"
+            " + n / 10 * interval '1 h', 't' || n %% 10, 'queued', '', '', 0, 1, 0, 0, 0"
             " FROM generate_series(1, %(rows)s) AS n",
             {"begin": BEGIN, "rows": rows},
         )
@@ -68,7 +68,7 @@ def fill(dsn: str, rows: int = ROWS) -> None:
             " 0, 0, 0, 0, 0, %(begin)s, %(begin)s FROM generate_series(1, %(rows)s) AS n",
             {"begin": BEGIN, "rows": rows},
         )
-        connection.execute("VACUUM ANALYZE tasks, statement_lines, statistics_counts, accounts")
+        connection.execute("VACUUM ANALYZE tasks, statement_lines, statistics_v2_counts, accounts")
 
 
 async def plans_of(

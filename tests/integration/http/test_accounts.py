@@ -141,8 +141,25 @@ async def test_statistics_count_states_and_the_queue(api: Api) -> None:
 
     counts = {(c["state"], c["failure_type"]): c["entered"] for c in found["counts"]}
     assert counts == {("queued", ""): 2, ("running", ""): 1, ("failed", "network"): 1}
+    [figures] = found["types"]
+    assert (figures["queued"], figures["started"], figures["failed"]) == (2, 1, 1)
+    assert (figures["failure_rate"], figures["failures"]) == (1.0, {"network": 1})
+    assert figures["wait"]["count"] == figures["run"]["count"] == 1
     [queue] = found["queue"]
     assert (queue["type"], queue["waiting"], queue["active"]) == ("double", 1, 0)
+
+
+async def test_statistics_can_be_asked_for_by_state_and_type(api: Api) -> None:
+    await api.submit()
+    await api.claim()
+    await api.project()
+
+    found = (await api.get("/v1/statistics?bucket=total&status=running", "admin")).json()
+    none = (await api.get("/v1/statistics?bucket=total&type=other", "admin")).json()
+
+    assert [c["state"] for c in found["counts"]] == ["running"]
+    assert [t["queued"] for t in found["types"]] == [1]
+    assert (none["counts"], none["types"], none["queue"]) == ([], [], [])
 
 
 async def test_a_span_of_statistics_that_is_none_is_refused(api: Api) -> None:

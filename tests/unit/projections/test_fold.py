@@ -190,4 +190,4 @@ def test_the_inline_rows_are_the_states_that_the_domain_folds() -> None:
 
 def test_each_version_of_a_projection_tracks_a_position_of_its_own() -> None:
     names = [p.consumer for p in PROJECTIONS]
-    assert names == ["tasks.v1", "accounts.v1", "statement.v1", "statistics.v1"]
+    assert names == ["tasks.v1", "accounts.v1", "statement.v1", "statistics.v2"]

@@ -1,0 +1,47 @@
+-- By type: tasks that could start now, that may not yet, whose pause is not over, that are worked on; since when the
+-- first that could start has waited. Waiting and delayed ones are counted from indexes alone.
+WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS now),
+waiting AS (
+    SELECT type, count(*) AS tasks
+    FROM tasks
+    WHERE status IN ('queued', 'backoff') AND delayed_until IS NULL
+    GROUP BY type
+),
+delayed AS (
+    SELECT
+        type,
+        count(*) FILTER (WHERE delayed_until <= (SELECT now FROM moment)) AS due,
+        count(*) FILTER (WHERE status = 'queued' AND delayed_until > (SELECT now FROM moment)) AS delayed,
+        count(*) FILTER (WHERE status = 'backoff' AND delayed_until > (SELECT now FROM moment)) AS backoff,
+        min(delayed_until) FILTER (WHERE delayed_until <= (SELECT now FROM moment)) AS oldest
+    FROM tasks
+    WHERE status IN ('queued', 'backoff') AND delayed_until IS NOT NULL
+    GROUP BY type
+),
+active AS (
+    SELECT type, count(*) AS tasks
+    FROM tasks
+    WHERE status IN ('running', 'cancelling')
+    GROUP BY type
+),
+types AS (
+    SELECT type FROM waiting UNION SELECT type FROM delayed UNION SELECT type FROM active
+)
+SELECT
+    type,
+    coalesce(w.tasks, 0) + coalesce(d.due, 0),
+    coalesce(d.delayed, 0),
+    coalesce(d.backoff, 0),
+    coalesce(a.tasks, 0),
+    least(d.oldest, (
+        SELECT greatest(t.queued_at, t.not_before)
+        FROM tasks AS t
+        WHERE t.type = types.type AND t.status IN ('queued', 'backoff') AND t.delayed_until IS NULL
+        ORDER BY greatest(t.queued_at, t.not_before)
+        LIMIT 1
+    ))
+FROM types
+LEFT JOIN waiting AS w USING (type)
+LEFT JOIN delayed AS d USING (type)
+LEFT JOIN active AS a USING (type)
+ORDER BY type

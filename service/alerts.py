@@ -1,0 +1,71 @@
+"""Tells of backlogs: to the log, to the installation's own functions; never in anyone's way."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+
+import structlog
+
+from adapters.backlogs import Alert, Backlogs, Channel, Notice
+from adapters.queue_depth import QueueCounter
+from service.hooks import HOOK_SECONDS_MAX, load_function
+
+AlertHook = Callable[[Alert], Awaitable[None] | None]
+CHANNELS: tuple[Channel, ...] = ("hooks",)
+_log = structlog.get_logger(__name__)
+
+
+class Alerts:
+    """`sweep()` counts the queue, notes what is too much for too long, and tells what is due.
+
+    Each alert is told at least once, by whichever process takes it; one that is killed meanwhile
+    leaves it to the next.
+    """
+
+    def __init__(
+        self, queue: QueueCounter, backlogs: Backlogs, hooks: Iterable[AlertHook] = ()
+    ) -> None:
+        self._queue = queue
+        self._backlogs = backlogs
+        self._hooks = tuple(hooks)
+
+    async def sweep(self) -> int:
+        """How many notices were told. Raises `Unavailable`."""
+        await self._backlogs.see(await self._queue.count(), CHANNELS)
+        notices = await self._backlogs.take()
+        for notice in notices:
+            await self._tell(notice)
+            await self._backlogs.told(notice)
+        return len(notices)
+
+    async def _tell(self, notice: Notice) -> None:
+        alert = notice.alert
+        log = _log.warning if alert.moment == "backlog.raised" else _log.info
+        log(
+            alert.moment,
+            type=alert.type,
+            waiting=alert.waiting,
+            since=alert.since.isoformat(),
+            oldest=alert.oldest_at and alert.oldest_at.isoformat(),
+            alert_id=str(alert.id),
+        )
+        await asyncio.gather(*(_call(hook, alert) for hook in self._hooks))
+
+
+async def _call(hook: AlertHook, alert: Alert) -> None:
+    """One that raises or hangs is logged, and nothing more."""
+    try:
+        async with asyncio.timeout(HOOK_SECONDS_MAX):
+            if inspect.iscoroutinefunction(hook):
+                await hook(alert)
+            else:
+                await asyncio.to_thread(hook, alert)
+    except Exception:  # noqa: BLE001 - a hook may raise anything
+        _log.exception("alert.hook_failed", moment=alert.moment, alert_id=str(alert.id))
+
+
+def load_alert_hooks(paths: Iterable[str]) -> list[AlertHook]:
+    """Hooks by path, each `package.module:name`. Raises what the import raises, and `TypeError`."""
+    return [load_function(path) for path in paths]
