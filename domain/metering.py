@@ -6,6 +6,7 @@ hold, which is settled once, with the end of the last of them.
 
 from __future__ import annotations
 
+from functools import reduce
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -20,22 +21,44 @@ from domain.group_events import GroupEnd, GroupEvent, GroupMemberEnded, Outcome
 from domain.ledger import CaptureHold, CreditLedger, HoldCredits, ReleaseHold
 from domain.ledger_events import LedgerEvent
 from domain.plan import Plan
-from domain.task import PRIORITIES, CancelTask, RetryTask, RunCommand, SubmitTask, Task
+from domain.task import (
+    PRIORITIES,
+    CancelTask,
+    RetryTask,
+    ReuseResult,
+    RunCommand,
+    SubmitTask,
+    Task,
+)
 from domain.task_events import TaskCancelled, TaskCompleted, TaskEvent, TaskFailed
 
 Ending = TaskCompleted | TaskFailed | TaskCancelled
 
 
 def submit(
-    task: Task | None, ledger: CreditLedger | None, command: SubmitTask, plan: Plan, meta: Metadata
+    task: Task | None,
+    ledger: CreditLedger | None,
+    command: SubmitTask,
+    plan: Plan,
+    meta: Metadata,
+    *,
+    reuse: ReuseResult | None = None,
 ) -> tuple[Event, ...]:
-    """A new task with the hold on its credits. Refusals are the task's first, then the ledger's."""
+    """A new task with the hold on its credits; with `reuse` also its end, and the hold captured.
+
+    Refusals are the task's first, then the ledger's: a result is not had without credits and room.
+    """
     raised = replace(command, priority=_raised(command.priority, plan))
     submitted = tasks.decide(task, raised, meta)
     hold = HoldCredits(
         hold_id=command.hold_id, task_id=command.task_id, amount=command.credits, plan=plan
     )
-    return (*submitted, *_paid(ledger, command.account_id, hold, meta))
+    held = _paid(ledger, command.account_id, hold, meta)
+    if reuse is None:
+        return (*submitted, *held)
+    task = reduce(tasks.evolve, submitted, task)
+    ledger = reduce(ledgers.evolve, held, ledger)
+    return (*submitted, *held, *proceed(task, ledger, reuse, meta))
 
 
 def retry(

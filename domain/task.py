@@ -33,6 +33,7 @@ from domain.task_commands import (
     ReachStage,
     ReleaseTask,
     RetryTask,
+    ReuseResult,
     RunCommand,
     StallTask,
     StartTask,
@@ -71,6 +72,7 @@ __all__ = [
     "ReachStage",
     "ReleaseTask",
     "RetryTask",
+    "ReuseResult",
     "RunCommand",
     "StallTask",
     "StartTask",
@@ -117,10 +119,17 @@ def _done_before(task: Task, command: RunCommand | RetryTask, meta: Metadata) ->
             return task.status == "running" and (task.token, task.stage) == (token, stage)
         case CancelTask():
             return task.status in {"cancelling", "cancelled"}
-        case RetryTask(hold_id=hold_id):
-            return task.run > 1 and task.hold_id == hold_id
+        case ReuseResult() | RetryTask():
+            return _by_this_very(task, command)
         case _:
             return False
+
+
+def _by_this_very(task: Task, command: ReuseResult | RetryTask) -> bool:
+    """Whether the task ended with this result, or its run was opened with this hold."""
+    if isinstance(command, ReuseResult):
+        return task.reused_from == command.origin_id
+    return task.run > 1 and task.hold_id == command.hold_id
 
 
 def _guard_lease(task: Task, token: int) -> None:
@@ -241,6 +250,19 @@ def _completed(task: Task, command: CompleteTask, meta: Metadata) -> TaskComplet
     )
 
 
+def _reused(task: Task, command: ReuseResult, meta: Metadata) -> TaskCompleted:
+    TASK.target("reuse", task.status)
+    return TaskCompleted(
+        originator_id=task.id,
+        originator_version=task.version + 1,
+        meta=meta,
+        token=task.token,
+        result=command.result,
+        charged=task.credits_held,
+        reused_from=command.origin_id,
+    )
+
+
 def _failed(task: Task, command: FailTask, meta: Metadata) -> TaskFailed | TaskAttemptFailed:
     _guard_lease(task, command.token)
     if command.failure.retryable and task.status == "running" and task.attempts_left:
@@ -348,6 +370,7 @@ _DECIDERS: Mapping[type, Callable[[Task, Any, Metadata], TaskEvent]] = MappingPr
         ReleaseTask: _released,
         StallTask: _stalled,
         CompleteTask: _completed,
+        ReuseResult: _reused,
         FailTask: _failed,
         ExpireTask: _expired,
         CancelTask: _cancel_requested,

@@ -73,6 +73,13 @@ class CompleteTask(msgspec.Struct, frozen=True, kw_only=True):
     charge: int | None = None
 
 
+class ReuseResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Completes a queued task with the result that another one came to; charges its whole hold."""
+
+    origin_id: UUID
+    result: Raw
+
+
 class FailTask(msgspec.Struct, frozen=True, kw_only=True):
     """A failure that is retryable ends the run only when no attempt is left, or no time for one.
 
@@ -113,6 +120,7 @@ RunCommand = (
     | ReleaseTask
     | StallTask
     | CompleteTask
+    | ReuseResult
     | FailTask
     | ExpireTask
     | CancelTask

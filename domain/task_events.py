@@ -95,7 +95,10 @@ class TaskCancelRequested(Event, frozen=True, kw_only=True):
 
 
 class TaskCompleted(Event, frozen=True, kw_only=True):
-    """The whole result (a JSON object); `charged` was captured and `released` given back."""
+    """The whole result (a JSON object); `charged` was captured and `released` given back.
+
+    `reused_from` is the task that came to the result, where it is not this one.
+    """
 
     TOPIC: ClassVar[str] = "task.completed"
 
@@ -103,6 +106,7 @@ class TaskCompleted(Event, frozen=True, kw_only=True):
     result: Raw
     charged: Credits
     released: Credits = 0
+    reused_from: UUID | None = None
 
 
 class TaskFailed(Event, frozen=True, kw_only=True):

@@ -47,6 +47,7 @@ TASK = Lifecycle(
         {"trigger": "stall", "source": "running", "dest": "failed", "unless": "stalls_left"},
         {"trigger": "stall", "source": "cancelling", "dest": "cancelled"},
         {"trigger": "complete", "source": ["running", "cancelling"], "dest": "completed"},
+        {"trigger": "reuse", "source": "queued", "dest": "completed"},
         {
             "trigger": "fail_attempt",
             "source": "running",
@@ -69,7 +70,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """State of a task, and the row of its inline read model: one fold serves both.
 
     `not_before` is when the next attempt may start, `deadline_at` when the run fails as `timeout`;
-    `failure` is that of the last attempt, or of the run. `token` fences (it grows with every
+    `failure` is that of the last attempt, or of the run; `reused_from` is the task whose result was
+    taken over, with no attempt of its own. `token` fences (it grows with every
     start); `credits_held` is what is on hold now, `credits_charged` and `credits_released` are
     totals over all runs. `input` and `result` are JSON objects. `correlation_id` and `trace_id` are
     those of the request that opened the run.
@@ -107,6 +109,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     credits_charged: int = 0
     credits_released: int = 0
     result: Raw | None = None
+    reused_from: UUID | None = None
     failure: Failure | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -261,8 +264,10 @@ def _completed(task: Task, event: TaskCompleted) -> Task:
         ended_at=event.meta.at,
         status="completed",
         worker=None,
+        not_before=None,
         percent=100,
         result=event.result,
+        reused_from=event.reused_from,
         failure=None,
         credits_held=0,
         credits_charged=task.credits_charged + event.charged,

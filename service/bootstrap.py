@@ -24,6 +24,7 @@ from adapters.queries import Queries
 from adapters.queue import Leases
 from adapters.queue_depth import QueueCounter
 from adapters.read_tables import BEHIND
+from adapters.reusable_results import ReusableResults
 from adapters.uploads import Uploads
 from adapters.wakeup import QUEUED, Wakeup
 from service.alerts import Alerts, load_alert_hooks
@@ -128,7 +129,7 @@ async def open_service(
         await wakeup.start()
         stack.push_async_callback(wakeup.close)
         types = TaskTypes([*SHIPPED, *discover(settings.handlers), *handlers])
-        bus = CommandBus(committer, types)
+        bus = CommandBus(committer, types, ReusableResults(pool))
         yield Service(
             settings=settings,
             dsn=dsn,

@@ -14,6 +14,7 @@ from adapters.committer import Committer
 from adapters.decision import Committed, Cursor, Decision, Find, KeyRecord, States
 from adapters.providers import ProviderLimits, declare_providers, find_closing
 from adapters.queue import find_claimable, find_lapsed, find_overdue
+from adapters.reusable_results import ReusableResults
 from domain import ledger, metering, task
 from domain.aggregate import LEDGERS, TASKS, Stream
 from domain.errors import InvalidInput, KeyReused, NotFound, VersionMismatch
@@ -24,7 +25,9 @@ from domain.money import money_told
 from domain.plan import plan_named
 from domain.retry import RETRY_AFTER_SECONDS_MAX
 from domain.task import RunCommand, Task
+from service.content_key import content_key
 from service.identifiers import new_id
+from service.result_reuse import ResultReuse, Submittal
 from service.task_types import TaskTypes
 
 SUBMISSIONS_MAX = 1_000
@@ -52,7 +55,10 @@ class Once(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
-    """A task as its user asks for it: `input` a JSON object, `priority` a key of `PRIORITIES`."""
+    """A task as its user asks for it: `input` a JSON object, `priority` a key of `PRIORITIES`.
+
+    Without `cache` it is worked on even where a result could be reused.
+    """
 
     task_id: UUID
     account_id: UUID
@@ -61,6 +67,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     priority: str = "normal"
     project: str | None = None
     not_before: datetime | None = None
+    cache: bool = True
 
 
 class CommandBus:
@@ -69,10 +76,13 @@ class CommandBus:
     Every method raises the domain's typed refusals and the committer's errors.
     """
 
-    def __init__(self, committer: Committer, types: TaskTypes) -> None:
+    def __init__(
+        self, committer: Committer, types: TaskTypes, results: ReusableResults | None = None
+    ) -> None:
         self._committer = committer
         self._types = types
         self._declared = False
+        self._reuse = ResultReuse(types, results)
 
     # Accounts
 
@@ -127,14 +137,19 @@ class CommandBus:
     async def submit(
         self, submission: Submission, *, origin: Origin, once: Once | None = None
     ) -> Committed:
-        """Hold the type's price and queue the task, in one commit."""
+        """Hold the type's price and queue the task, in one commit.
+
+        Where a result can be reused, the task is completed with it and charged by the same commit.
+        """
         account_id, task_id = submission.account_id, submission.task_id
-        command = self._submit_command(submission)
+        [submittal] = await self._submittals([submission])
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             account = _account(states, account_id)
             plan = plan_named(account.balance.plan)
-            return metering.submit(states[task_id], account, command, plan, meta)
+            return metering.submit(
+                states[task_id], account, submittal.command, plan, meta, reuse=submittal.reuse
+            )
 
         return await self._execute(
             decide,
@@ -151,15 +166,20 @@ class CommandBus:
         if len(submissions) > SUBMISSIONS_MAX:
             detail = f"must be at most {SUBMISSIONS_MAX}"
             raise InvalidInput("Too many tasks at once.", ("", detail))
-        commands = [self._submit_command(submission) for submission in submissions]
+        submittals = await self._submittals(submissions)
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             account = _account(states, account_id)
             plan = plan_named(account.balance.plan)
             events: list[Event] = []
-            for command in commands:
-                decided = metering.submit(states[command.task_id], account, command, plan, meta)
-                account = ledger.evolve(account, decided[-1])
+            for submittal in submittals:
+                command = submittal.command
+                decided = metering.submit(
+                    states[command.task_id], account, command, plan, meta, reuse=submittal.reuse
+                )
+                for event in decided:
+                    if event.originator_id == account_id:
+                        account = ledger.evolve(account, event)
                 events += decided
             return events
 
@@ -167,7 +187,16 @@ class CommandBus:
             decide,
             origin,
             streams=(Stream(LEDGERS, account_id),),
-            new=tuple(Stream(TASKS, command.task_id) for command in commands),
+            new=tuple(Stream(TASKS, submission.task_id) for submission in submissions),
+        )
+
+    async def _submittals(self, submissions: Sequence[Submission]) -> list[Submittal]:
+        """Raises `UnknownTaskType`, `InvalidInput`, and `Unavailable` where results are looked for.
+
+        One look for all; tasks of types without a cache, and those that ask for none, cost none.
+        """
+        return await self._reuse.submittals(
+            [(self._submit_command(submission), submission.cache) for submission in submissions]
         )
 
     def submit_command(self, submission: Submission) -> task.SubmitTask:
@@ -176,7 +205,7 @@ class CommandBus:
 
     def _submit_command(self, submission: Submission) -> task.SubmitTask:
         handler = self._types.named(submission.type)
-        self._types.read_input(submission.type, submission.input)
+        task_input = self._types.read_input(submission.type, submission.input)
         return task.SubmitTask(
             task_id=submission.task_id,
             account_id=submission.account_id,
@@ -190,6 +219,7 @@ class CommandBus:
             priority=task.PRIORITIES.get(submission.priority, -1),
             project=submission.project,
             not_before=submission.not_before,
+            content_key=content_key(handler, submission.account_id, task_input),
         )
 
     async def cancel(

@@ -71,14 +71,18 @@ class Client:
         priority: Priority = "normal",
         project: str | None = None,
         not_before: datetime | None = None,
+        cache: bool = True,
         idempotency_key: str | None = None,
     ) -> Task:
         """Hold the type's price and queue the task.
 
+        It comes back completed where a result of the same input could be reused; `cache=False` has
+        it worked on anew.
+
         Without a key of your own each call is one submission; give one to make calls that repeat
         (after a crash of yours) the same submission, for 7 days.
         """
-        body = exchange.submission(type, input, priority, project, not_before)
+        body = exchange.submission(type, input, priority, project, not_before, cache=cache)
         return self._call(exchange.post("/v1/tasks", body, key=idempotency_key), Task)
 
     def get(self, task_id: str) -> Task:
@@ -236,10 +240,11 @@ class AsyncClient:
         priority: Priority = "normal",
         project: str | None = None,
         not_before: datetime | None = None,
+        cache: bool = True,
         idempotency_key: str | None = None,
     ) -> Task:
         """As `Client.submit`."""
-        body = exchange.submission(type, input, priority, project, not_before)
+        body = exchange.submission(type, input, priority, project, not_before, cache=cache)
         return await self._call(exchange.post("/v1/tasks", body, key=idempotency_key), Task)
 
     async def get(self, task_id: str) -> Task:

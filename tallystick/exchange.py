@@ -158,6 +158,8 @@ def submission(
     priority: Priority,
     project: str | None,
     not_before: datetime | None,
+    *,
+    cache: bool = True,
 ) -> dict[str, object]:
     """Body of a submission. Raises `InvalidArgument` for a `not_before` without its time zone."""
     body: dict[str, object] = {"type": type_, "input": input_, "priority": priority}
@@ -165,6 +167,8 @@ def submission(
         body["project"] = project
     if not_before is not None:
         body["not_before"] = _with_zone("not_before", not_before)
+    if not cache:
+        body["cache"] = False
     return body
 
 

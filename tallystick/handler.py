@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, get_args
 from uuid import UUID
 
 import msgspec
@@ -137,6 +137,7 @@ RUN_SECONDS_MAX = 300
 """Time of a whole run, unless its type says otherwise."""
 STAGE_PERCENTS = (1, 99)
 NAME_LENGTH_MAX = 200
+CacheScope = Literal["account", "everyone"]
 _BOUNDS: dict[str, tuple[float, float]] = {
     "price_credits": (0, 2**53 - 1),
     "attempt_seconds_max": (1, 7 * 86_400),
@@ -147,6 +148,9 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "retry_seconds_max": (0.001, 86_400),
     "queue_seconds_max": (1, 366 * 86_400),
     "run_seconds_max": (1, 366 * 86_400),
+    "cache_seconds": (1, 366 * 86_400),
+    "cache_price_percent": (0, 100),
+    "cache_version": (0, 2**31 - 1),
 }
 
 
@@ -189,6 +193,12 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     attempts follow each other after `retry_seconds`, doubled each time up to `retry_seconds_max`.
     At most `running_tasks_max` tasks of the type run at one time, over all workers; `provider` adds
     limits that it shares with other types. A function that is not a coroutine runs in a thread.
+
+    With `cache_seconds` a task of the same `cache_key` takes over the result of one that completed
+    so long ago at most, for `cache_price_percent` of the price, rounded down. `cache_key(input)` is
+    the input itself unless given; None keeps this input out. `cache_scope` says whose results are
+    taken. `cache_version` parts results of another version of the function; `cache_when(result)`
+    is False for one that is not worth taking over.
     """
 
     name: str
@@ -206,6 +216,12 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     queue_seconds_max: int = 86_400
     run_seconds_max: int = RUN_SECONDS_MAX
     provider: Provider | None = None
+    cache_seconds: int | None = None
+    cache_key: Callable[[Any], str | None] | None = None
+    cache_scope: CacheScope = "account"
+    cache_price_percent: int = 100
+    cache_version: int = 1
+    cache_when: Callable[[Any], bool] | None = None
 
     def __post_init__(self) -> None:
         numbers = {name: getattr(self, name) for name in _BOUNDS if hasattr(self, name)}
@@ -214,6 +230,14 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
         for name, number in numbers.items():
             bounds = _BOUNDS.get(name, STAGE_PERCENTS)
             _refuse_unbounded(f"handler {self.name!r}", name, number, bounds)
+        if self.cache_scope not in get_args(CacheScope):
+            message = f"handler {self.name!r}: cache_scope must be account or everyone"
+            raise ValueError(message)
+
+    @property
+    def cache_price_credits(self) -> int:
+        """What a task costs that takes over a result."""
+        return self.price_credits * self.cache_price_percent // 100
 
     @property
     def threaded(self) -> bool:
@@ -233,6 +257,12 @@ def handler(  # noqa: PLR0913 - each is a part of the declaration
     queue_seconds_max: int = 86_400,
     run_seconds_max: int | None = None,
     provider: Provider | None = None,
+    cache_seconds: int | None = None,
+    cache_key: Callable[[Any], str | None] | None = None,
+    cache_scope: CacheScope = "account",
+    cache_price_percent: int = 100,
+    cache_version: int = 1,
+    cache_when: Callable[[Any], bool] | None = None,
 ) -> Callable[[Callable[[Input, Context], Awaitable[Output] | Output]], Handler]:
     """Declare a task type; the function's annotations give its schemas (`msgspec.Struct`s).
 
@@ -266,6 +296,12 @@ def handler(  # noqa: PLR0913 - each is a part of the declaration
             queue_seconds_max=queue_seconds_max,
             run_seconds_max=run_seconds_max or max(RUN_SECONDS_MAX, attempt_seconds_max),
             provider=provider,
+            cache_seconds=cache_seconds,
+            cache_key=cache_key,
+            cache_scope=cache_scope,
+            cache_price_percent=cache_price_percent,
+            cache_version=cache_version,
+            cache_when=cache_when,
         )
 
     return declare

@@ -58,7 +58,7 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """A task as of its `version`; `input` and `result` are the JSON objects of its type.
 
-    `next` is what may be done from its state.
+    `next` is what may be done from its state; `reused_from` the task whose result was taken over.
     """
 
     id: str
@@ -79,6 +79,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     next: tuple[str, ...] = ()
     input: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
+    reused_from: str | None = None
     failure: Failure | None = None
     updated_at: datetime | None = None
     started_at: datetime | None = None
@@ -171,6 +172,8 @@ class TaskType(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     stages: dict[str, int] = {}
     attempt_seconds_max: int = 0
+    cache_seconds: int | None = None
+    cache_price_credits: int | None = None
     input_schema: dict[str, Any] | None = None
     output_schema: dict[str, Any] | None = None
 

@@ -40,6 +40,7 @@ def task() -> None:
 )
 @click.option("--project", help="A name of your own, to find the task by.")
 @click.option("--not-before", help="Start no earlier: ISO 8601 with an offset, 2030-01-31T08:00Z.")
+@click.option("--no-cache", is_flag=True, help="Work on it anew, whatever result is there.")
 @click.option("--key", help="Idempotency key: the same one again submits nothing new.")
 @click.option(
     "--wait",
@@ -56,6 +57,7 @@ def submit(
     priority: Priority,
     project: str | None,
     not_before: str | None,
+    no_cache: bool,
     key: str | None,
     wait_seconds: float | None,
     as_json: bool,
@@ -75,6 +77,7 @@ def submit(
             priority=priority,
             project=project,
             not_before=start,
+            cache=not no_cache,
             idempotency_key=key,
         )
         if wait_seconds is None:
@@ -253,6 +256,7 @@ def show_task(shown: Task, *, as_json: bool) -> None:
             "not before": shown.not_before,
             "started": shown.started_at,
             "ended": shown.ended_at,
+            "reused from": shown.reused_from,
             "failure": f"{shown.failure.type}: {shown.failure.message}" if shown.failure else None,
             "result": shown.result,
         }

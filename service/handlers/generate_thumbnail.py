@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from adapters.thumbnail import WIDTH_MAX, WIDTH_MIN, PictureFormat
-from service.handlers.media_source import MediaSource, bring_media
+from service.handlers.media_source import CACHE_SECONDS, MediaSource, address_key, bring_media
 from service.handlers.picture import Picture, take_picture
 from tallystick.handler import Context, TaskFailure, handler
 
@@ -50,6 +50,8 @@ class GenerateThumbnailOutput(msgspec.Struct, frozen=True, kw_only=True):
     stages=STAGES,
     attempt_seconds_max=ATTEMPT_SECONDS_MAX,
     run_seconds_max=RUN_SECONDS_MAX,
+    cache_seconds=CACHE_SECONDS,
+    cache_key=address_key,
 )
 async def generate_thumbnail(
     task_input: GenerateThumbnailInput, context: Context

@@ -14,7 +14,7 @@ from adapters.media_probe import BitRate, Language, MediaInfo, MediaStream, Name
 from adapters.subtitles import SAMPLE_LENGTH_MAX, SubtitleTrack
 from domain.cleaning import clean_text
 from service.handlers.generate_thumbnail import Moment
-from service.handlers.media_source import MediaSource, bring_media
+from service.handlers.media_source import CACHE_SECONDS, MediaSource, address_key, bring_media
 from service.handlers.picture import Picture, Taken, take_picture
 from service.handlers.reader import READER
 from tallystick.handler import Context, FetchedFile, Stored, TaskFailure, handler
@@ -81,12 +81,20 @@ class MediaExtractionOutput(msgspec.Struct, frozen=True, kw_only=True):
     storage_note: str | None
 
 
+def _whole(result: MediaExtractionOutput) -> bool:
+    """Whether everything could be stored: what is missing would be missed for the cache's time."""
+    return result.storage_note is None
+
+
 @handler(
     "media_extraction",
     price_credits=PRICE_CREDITS,
     stages=STAGES,
     attempt_seconds_max=ATTEMPT_SECONDS_MAX,
     run_seconds_max=RUN_SECONDS_MAX,
+    cache_seconds=CACHE_SECONDS,
+    cache_key=address_key,
+    cache_when=_whole,
 )
 async def media_extraction(
     task_input: MediaExtractionInput, context: Context

@@ -8,10 +8,13 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from service.content_key import canonical
 from tallystick.handler import Context, FetchedFile
 
 MEDIA_BYTES_MAX = 64 * 1024**3
 """Largest media taken at all; the service's own setting is usually far lower."""
+CACHE_SECONDS = 3_600
+"""How long what was made of a URL's media stands for what lies there now."""
 
 Url = Annotated[
     str,
@@ -44,6 +47,11 @@ class MediaSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def __post_init__(self) -> None:
         if (self.url is None) == (self.upload is None):
             raise ValueError("give either `url` or `upload`")
+
+
+def address_key(source: MediaSource) -> str | None:
+    """What a result from a URL depends on; None for an upload, which may change at any time."""
+    return canonical(source) if source.upload is None else None
 
 
 async def bring_media(

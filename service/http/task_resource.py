@@ -65,7 +65,8 @@ class TaskResource(msgspec.Struct, frozen=True, kw_only=True):
 
     In `backoff`, `failure` is that of the last attempt, and the next may start at `not_before`.
     Past `deadline_at` the run fails as `timeout`. `money` says what it costs so far, `next` what
-    may be done from this state: operators see workers' verbs too.
+    may be done from this state: operators see workers' verbs too. `reused_from` is the task whose
+    result was taken over, which may be another account's.
     """
 
     id: TaskId
@@ -93,6 +94,7 @@ class TaskResource(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None
     input: JsonObject | UnsetType = UNSET
     result: JsonObject | UnsetType | None = UNSET
+    reused_from: TaskId | None = None
     worker: str | UnsetType | None = UNSET
     lease_until: datetime | UnsetType | None = UNSET
 
@@ -133,6 +135,7 @@ def task_resource(
         ended_at=task.ended_at,
         input=task.input if documents else UNSET,
         result=task.result if documents else UNSET,
+        reused_from=None if task.reused_from is None else public_id("task", task.reused_from),
         worker=task.worker if operator else UNSET,
         lease_until=view.lease_until if operator and view is not None else UNSET,
     )

@@ -17,6 +17,8 @@ class TaskType(msgspec.Struct, frozen=True, kw_only=True):
     """The schemas are JSON Schema (2020-12); null where a type's own cannot be told.
 
     The seconds bound one attempt, the wait for the first start, and all attempts from then on.
+    A result of at most `cache_seconds` is reused for the same input, which costs
+    `cache_price_credits`; null reuses none.
     """
 
     name: str
@@ -27,6 +29,8 @@ class TaskType(msgspec.Struct, frozen=True, kw_only=True):
     attempt_seconds_max: int
     queue_seconds_max: int
     run_seconds_max: int
+    cache_seconds: int | None
+    cache_price_credits: int | None
     input_schema: dict[str, Any] | None
     output_schema: dict[str, Any] | None
 
@@ -66,6 +70,8 @@ def _task_type(handler: Handler) -> TaskType:
         attempt_seconds_max=handler.attempt_seconds_max,
         queue_seconds_max=handler.queue_seconds_max,
         run_seconds_max=handler.run_seconds_max,
+        cache_seconds=handler.cache_seconds,
+        cache_price_credits=None if handler.cache_seconds is None else handler.cache_price_credits,
         input_schema=_schema(handler.input_type),
         output_schema=_schema(handler.output_type),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
+from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
@@ -45,13 +46,17 @@ _TASK_LINKS = {
 
 
 class NewTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`input` is a JSON object of the form that the task type asks for."""
+    """`input` is a JSON object of the form that the task type asks for.
+
+    Without `cache` it is worked on even where a result could be reused.
+    """
 
     type: Name
     input: Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
     priority: Priority = "normal"
     project: Name | None = None
     not_before: Timestamp | None = None
+    cache: bool = True
 
 
 class Cancellation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,7 +96,11 @@ async def submit_task(call: Call, given: NewTask) -> Answer:
     """Hold the type's price and queue a task, in one atomic write.
 
     Answers 202 at once, or with `Prefer: wait=N` 200 with the ended task if it ends within N
-    seconds. A request that is sent again with its `Idempotency-Key` gets the first answer, or with
+    seconds. Where the type reuses results and has one of the same input that is young enough, the
+    task is completed with it at once, for the type's price of that: 200 with `reused_from`.
+    `cache: false` has it worked on anew.
+
+    A request that is sent again with its `Idempotency-Key` gets the first answer, or with
     `Prefer: wait` the task as it has become.
     """
     task_id = new_id()
@@ -103,11 +112,14 @@ async def submit_task(call: Call, given: NewTask) -> Answer:
         priority=given.priority,
         project=given.project,
         not_before=given.not_before,
+        cache=given.cache,
     )
     reply = await call.once(
         lambda once: call.service.bus.submit(submission, origin=call.origin, once=once),
         partial(_accepted, task_id),
     )
+    if reply.status == HTTPStatus.OK:
+        return reply.answer(VARY)
     seconds = call.front.estimates.seconds(given.type, given.not_before, call.service.clock.now())
     return await _awaited(call, reply, (b"retry-after", b"%d" % seconds))
 
@@ -247,8 +259,9 @@ async def retry_task(call: Call, _: Retry) -> Answer:
 
 
 def _accepted(task_id: UUID, states: States) -> Reply:
-    resource = task_resource(states[task_id])
-    return Reply(202, _encode(resource), task_path(resource.id))
+    task = states[task_id]
+    resource = task_resource(task)
+    return Reply(200 if task.ended else 202, _encode(resource), task_path(resource.id))
 
 
 def _cancelled(task_id: UUID, states: States) -> Reply:

@@ -19,6 +19,7 @@ from adapters.log import Pool
 from adapters.mapper import EventMapper
 from adapters.pool import open_pool
 from adapters.queue import Leases
+from adapters.reusable_results import ReusableResults
 from domain.task import Task
 from service.command_bus import CommandBus, Origin, Submission
 from service.identifiers import new_id
@@ -113,13 +114,13 @@ async def opened(
     )
     await committer.start()
     types = TaskTypes(handlers)
-    bus = CommandBus(committer, types)
     account_id = new_id()
-    await bus.open_account(account_id, plan=plan, name=None, origin=ORIGIN)
-    await bus.grant(
-        account_id, amount=CREDITS, kind="paid", source_ref="test", reason="", origin=ORIGIN
-    )
     async with open_pool(dsn, 4) as pool:
+        bus = CommandBus(committer, types, ReusableResults(pool))
+        await bus.open_account(account_id, plan=plan, name=None, origin=ORIGIN)
+        await bus.grant(
+            account_id, amount=CREDITS, kind="paid", source_ref="test", reason="", origin=ORIGIN
+        )
         yield Bench(dsn, committer, bus, types, pool, Leases(pool, lease_seconds), account_id)
     await committer.close()
 

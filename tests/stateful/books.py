@@ -44,6 +44,7 @@ class Books(Play):
             assert state.credits_released == plain.released
             assert (state.worker is not None) == (state.status in {"running", "cancelling"})
             assert (state.ended_at is not None) == state.ended
+            assert state.reused_from == plain.reused_from
             assert (state.result is not None) == (state.status == "completed")
             assert (state.failure.type if state.failure else None) == plain.failure
             assert state.failure is not None or state.status not in {"failed", "backoff"}

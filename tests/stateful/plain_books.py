@@ -123,6 +123,7 @@ class PlainTask:
     failure: str | None = None
     charged: int = 0
     released: int = 0
+    reused_from: UUID | None = None
 
     def start(self, at: datetime) -> str:
         if self.status not in WAITING:
@@ -178,6 +179,14 @@ class PlainTask:
             return "capture_exceeds_hold"
         self.failure = None
         return self.end("completed", charge)
+
+    def reuse(self, origin_id: UUID) -> str:
+        if self.reused_from == origin_id:
+            return "quiet"
+        if self.status != "queued":
+            return "illegal_transition"
+        self.reused_from, self.failure = origin_id, None
+        return self.end("completed", self.credits)
 
     def fail(
         self, token: int, reason: str, at: datetime, *, chance: float, asked: float | None

@@ -24,7 +24,7 @@ from domain.ledger import CreditLedger, GrantCredits, OpenAccount
 from domain.ledger_events import GrantKind
 from domain.plan import Plan
 from domain.retry import RetryPolicy
-from domain.task import RetryTask, RunCommand, SubmitTask, Task
+from domain.task import RetryTask, ReuseResult, RunCommand, SubmitTask, Task
 from tests.stateful.plain_books import PlainAccount, PlainTask, submission_refused
 
 BEGIN = datetime(2025, 2, 27, 22, tzinfo=UTC)
@@ -34,6 +34,7 @@ PLANS = [
 ]
 ACCOUNTS = [UUID(int=1), UUID(int=2)]
 LIVE = ("queued", "running", "backoff", "cancelling")
+A_RESULT = ReuseResult(origin_id=UUID(int=3), result=Raw(b'{"ok":1}'))
 POLICY = RetryPolicy(first_seconds=10, factor=2, seconds_max=30, jitter=0.5)
 
 account_numbers = st.integers(0, len(ACCOUNTS) - 1)
@@ -169,7 +170,7 @@ class Play(RuleBasedStateMachine):
         start: timedelta | None,
         bounds: tuple[int, int, int, int],
     ) -> None:
-        account_id, plan = ACCOUNTS[number], PLANS[number]
+        account_id = ACCOUNTS[number]
         stalls_max, attempts_max, queue_seconds, run_seconds = bounds
         not_before = None if start is None else self.now + start
         command = SubmitTask(
@@ -186,30 +187,54 @@ class Play(RuleBasedStateMachine):
             run_seconds_max=run_seconds,
             not_before=not_before,
         )
+        self.submit_command(number, command)
+
+    @rule(number=account_numbers, price=prices)
+    def submit_what_is_there(self, number: int, price: int) -> None:
+        """A submission that takes over a result: the task, its hold and both ends in one append."""
+        command = SubmitTask(
+            task_id=self.new_id(),
+            account_id=ACCOUNTS[number],
+            type="media_extraction",
+            input=Raw(b'{"n":1}'),
+            hold_id=self.new_id(),
+            credits=price,
+        )
+        self.submit_command(number, command, reuse=A_RESULT)
+
+    def submit_command(
+        self, number: int, command: SubmitTask, reuse: ReuseResult | None = None
+    ) -> None:
+        account_id, plan = ACCOUNTS[number], PLANS[number]
+        not_before, price = command.not_before, command.credits
         plain = self.plain_accounts[account_id]
         expected = "invalid_input"
-        if not submission_refused(priority, not_before, self.now):
+        if not submission_refused(command.priority, not_before, self.now):
             expected = plain.hold(command.hold_id, price, self.now)
-        self.check(expected, lambda: self.decide_submission(command, plan))
+        self.check(expected, lambda: self.decide_submission(command, plan, reuse))
         if expected == "ok":
             begin = max(self.now, not_before or self.now)
             self.plain_tasks[command.task_id] = PlainTask(
                 account=plain,
                 hold_id=command.hold_id,
                 credits=price,
-                stalls_max=stalls_max,
-                attempts_max=attempts_max,
-                queue_seconds=queue_seconds,
-                run_seconds=run_seconds,
-                priority=max(0, priority - plan.priority_raise),
+                stalls_max=command.stalls_max,
+                attempts_max=command.attempts_max,
+                queue_seconds=command.queue_seconds_max,
+                run_seconds=command.run_seconds_max,
+                priority=max(0, command.priority - plan.priority_raise),
                 not_before=not_before,
-                deadline=begin + timedelta(seconds=queue_seconds),
+                deadline=begin + timedelta(seconds=command.queue_seconds_max),
             )
+            if reuse is not None:
+                assert self.plain_tasks[command.task_id].reuse(reuse.origin_id) == "ok"
 
-    def decide_submission(self, command: SubmitTask, plan: Plan) -> Sequence[Event]:
+    def decide_submission(
+        self, command: SubmitTask, plan: Plan, reuse: ReuseResult | None
+    ) -> Sequence[Event]:
         known = self.task(command.task_id) if command.task_id in self.history else None
         paying = self.ledger(command.account_id)
-        return metering.submit(known, paying, command, plan, self.metadata())
+        return metering.submit(known, paying, command, plan, self.metadata(), reuse=reuse)
 
     def proceed(self, task_id: UUID, expected: str, command: RunCommand) -> None:
         def decide() -> Sequence[Event]:
@@ -256,6 +281,12 @@ class Play(RuleBasedStateMachine):
         expected = self.plain_tasks[task_id].complete(token, charge)
         command = task.CompleteTask(token=token, result=Raw(b'{"ok":1}'), charge=charge)
         self.proceed(task_id, expected, command)
+
+    @rule(pick=picks)
+    def reuse(self, pick: Pick) -> None:
+        task_id = self.chosen(pick, ["queued"])
+        expected = self.plain_tasks[task_id].reuse(A_RESULT.origin_id)
+        self.proceed(task_id, expected, A_RESULT)
 
     @rule(pick=picks, behind=stale, reason=reasons, chance=chances, asked=asked)
     def fail(

@@ -97,6 +97,23 @@ def completed_twice(patch: Patch) -> None:
     patch.setattr(task.TASK, "table", table | edge)
 
 
+def reused_while_running(patch: Patch) -> None:
+    """Its worker would be refused the result that it comes to."""
+    table = dict(task.TASK.table)
+    edge = {("reuse", "running"): table["reuse", "queued"]}
+    patch.setattr(task.TASK, "table", table | edge)
+
+
+def reused_for_nothing(patch: Patch) -> None:
+    """A submission that takes over a result leaves its hold open."""
+    submit = metering.submit
+    patch.setattr(
+        metering,
+        "submit",
+        lambda *given, **more: [e for e in submit(*given, **more) if not _captures(e)],
+    )
+
+
 def stale_tokens_accepted(patch: Patch) -> None:
     patch.setattr(task, "_guard_lease", lambda _task, _token: None)
 
@@ -229,6 +246,8 @@ BUGS: list[Callable[[Patch], None]] = [
     retried_without_a_hold,
     retried_after_cancel,
     completed_twice,
+    reused_while_running,
+    reused_for_nothing,
     stale_tokens_accepted,
     token_not_renewed,
     active_limit_off_by_one,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from service.http.openapi import openapi_document
 from service.identifiers import new_id, public_id
 from service.processes import listen, url_of
 from service.settings import Settings
-from tallystick.handler import Context, handler
+from tallystick.handler import Context, Handler, handler
 
 PRICE = 5
 CREDITS = 1_000
@@ -156,10 +156,12 @@ class Api:
 
 
 @asynccontextmanager
-async def running_api(dsn: str, folder: Path, **settings: Any) -> AsyncIterator[Api]:
+async def running_api(
+    dsn: str, folder: Path, handlers: Iterable[Handler] = (), /, **settings: Any
+) -> AsyncIterator[Api]:
     """Closed in the order of a process that is told to stop."""
     chosen = Settings(database_url=dsn, data_folder=folder, **settings)
-    async with open_service(chosen, handlers=[double]) as service:
+    async with open_service(chosen, handlers=[double, *handlers]) as service:
         stop = asyncio.Event()
         listener = listen("127.0.0.1", 0)
         server = uvicorn.Server(

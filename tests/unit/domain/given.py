@@ -36,6 +36,7 @@ ACCOUNT_ID = UUID(int=1)
 TASK_ID = UUID(int=2)
 HOLD_ID = UUID(int=3)
 NEXT_HOLD_ID = UUID(int=4)
+ORIGIN_ID = UUID(int=5)
 PRICE = 10
 DAY_SECONDS = 86_400
 BROKEN: Failure = failure("model_error")

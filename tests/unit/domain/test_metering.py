@@ -33,6 +33,7 @@ from domain.task import (
     ReachStage,
     ReleaseTask,
     RetryTask,
+    ReuseResult,
     RunCommand,
     StallTask,
     StartTask,
@@ -44,6 +45,7 @@ from tests.unit.domain.given import (
     FLAKY,
     HOLD_ID,
     NEXT_HOLD_ID,
+    ORIGIN_ID,
     PLAN,
     PRICE,
     TASK_ID,
@@ -312,3 +314,43 @@ def test_a_runs_refusals_are_the_tasks_first() -> None:
     with pytest.raises(HoldNotFound):
         metering.proceed(task, a_ledger(), COMPLETE, META)
     assert ledger.holds
+
+
+REUSE = ReuseResult(origin_id=ORIGIN_ID, result=Raw(b'{"n":1}'))
+
+
+def test_a_reused_result_is_submitted_completed_and_charged_at_once() -> None:
+    funded = a_ledger(grant(100))
+    events = metering.submit(None, funded, submission(), PLAN, META, reuse=REUSE)
+    assert [event.TOPIC for event in events] == [
+        "task.submitted", "credits.held", "task.completed", "credits.captured",
+    ]  # fmt: skip
+    task = fold_task([events[0], events[2]])
+    assert (task.status, task.attempt, task.result) == ("completed", 0, REUSE.result)
+    assert (task.reused_from, task.started_at, task.ended_at) == (ORIGIN_ID, None, META.at)
+    assert (task.credits_held, task.credits_charged) == (0, PRICE)
+    account = fold_ledger([events[1], events[3]], funded)
+    assert (account.balance.available, account.balance.captured) == (100 - PRICE, PRICE)
+    assert not account.holds
+
+
+def test_a_reused_result_is_not_had_without_credits_or_room() -> None:
+    with pytest.raises(InsufficientCredits):
+        metering.submit(None, a_ledger(grant(PRICE - 1)), submission(), PLAN, META, reuse=REUSE)
+    full = a_ledger(grant(100), *(hold(1, number=n) for n in range(1, PLAN.active_tasks_max + 1)))
+    with pytest.raises(LimitReached):
+        metering.submit(None, full, submission(), PLAN, META, reuse=REUSE)
+
+
+def test_a_reused_result_that_costs_nothing_is_had_without_credits() -> None:
+    events = metering.submit(None, a_ledger(), submission(price=0), PLAN, META, reuse=REUSE)
+    assert fold_task([events[0], events[2]]).status == "completed"
+
+
+def test_a_queued_task_can_still_take_over_a_result() -> None:
+    task, paying = submitted()
+    events = metering.proceed(task, paying, REUSE, META)
+    task = fold_task(events[:1], task)
+    assert (task.status, task.credits_charged) == ("completed", PRICE)
+    again = metering.proceed(task, fold_ledger(events[1:], paying), REUSE, META)
+    assert again == ()

@@ -29,6 +29,7 @@ from tests.unit.domain.given import (
     NEXT_HOLD_ID,
     NOON,
     OPENING,
+    ORIGIN_ID,
     PLAN,
     PRICE,
     a_ledger,
@@ -69,6 +70,7 @@ ReleaseTask       NotFound LeaseLost         queued            LeaseLost        
 StallTask         NotFound LeaseLost         queued            LeaseLost         cancelled         IllegalTransition IllegalTransition IllegalTransition
 StallTask/last    NotFound LeaseLost         failed            LeaseLost         cancelled         IllegalTransition IllegalTransition IllegalTransition
 CompleteTask      NotFound LeaseLost         completed         LeaseLost         completed         quiet             IllegalTransition IllegalTransition
+ReuseResult       NotFound completed         IllegalTransition IllegalTransition IllegalTransition IllegalTransition IllegalTransition IllegalTransition
 FailTask          NotFound LeaseLost         failed            quiet             failed            IllegalTransition quiet             IllegalTransition
 FailTask/flaky    NotFound LeaseLost         backoff           quiet             failed            IllegalTransition quiet             IllegalTransition
 FailTask/last     NotFound LeaseLost         failed            quiet             failed            IllegalTransition quiet             IllegalTransition
@@ -94,6 +96,7 @@ TASK_EVENTS = {
     ("StallTask", "failed"): "TaskFailed",
     ("StallTask", "cancelled"): "TaskCancelled",
     ("CompleteTask", "completed"): "TaskCompleted",
+    ("ReuseResult", "completed"): "TaskCompleted",
     ("FailTask", "failed"): "TaskFailed",
     ("FailTask", "backoff"): "TaskAttemptFailed",
     ("ExpireTask", "failed"): "TaskFailed",
@@ -148,6 +151,7 @@ TRIGGERS = {
         "ReleaseTask": "release",
         "StallTask": "stall",
         "CompleteTask": "complete",
+        "ReuseResult": "reuse",
         "FailTask": "fail",
         "FailTask/flaky": "fail_attempt",
         "ExpireTask": "expire",
@@ -246,6 +250,7 @@ def task_commands(state: Task | None) -> dict[str, TaskCommand]:
         "StartTask": task.StartTask(worker="w"),
         "RetryTask": task.RetryTask(hold_id=NEXT_HOLD_ID, credits=PRICE),
         "CancelTask": task.CancelTask(),
+        "ReuseResult": task.ReuseResult(origin_id=ORIGIN_ID, result=Raw(b"{}")),
         "ExpireTask": task.ExpireTask(),
         "ExpireTask/early": task.ExpireTask(),
         "FailTask/flaky": flaky,
