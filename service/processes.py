@@ -31,6 +31,7 @@ from domain.errors import AdapterError, TallystickError, Unavailable
 from service.bootstrap import Service
 from service.garbage import calm_garbage_collection
 from service.http.app import create_app
+from service.http.server_protocol import AbortableProtocol
 
 WATCH_SECONDS = 1.0
 SWEEP_TASKS_MAX = 200
@@ -120,7 +121,7 @@ async def run_api(
     config = uvicorn.Config(
         create_app(service, stop),
         loop="none",
-        http="httptools",
+        http=AbortableProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -53,14 +53,15 @@ class EventStream(Answer):
         gone = asyncio.ensure_future(hung_up(receive))
         try:
             await send(start)
-            await self._first_of(self._write(send), self._subscription.over.wait(), gone)
-            if not gone.done():
+            complete = await self._first_of(self._write(send), self._subscription.over.wait(), gone)
+            if not complete and not gone.done():
                 await _finish(scope, send, gone)
         finally:
             gone.cancel()
             self._leave()
 
     async def _write(self, send: Send) -> None:
+        """All there is, and the end; a reader who is not cut off takes the time it needs."""
         try:
             async for chunk in self._chunks:
                 await send(_body(chunk, more=True))
@@ -68,13 +69,15 @@ class EventStream(Answer):
             _log.warning("stream.broken_off", code=error.code, error=str(error))
         except Exception:  # noqa: BLE001 - the edge: the client may resume
             _log.exception("stream.failed")
+        await send(_body(b"", more=False))
 
+    @staticmethod
     async def _first_of(
-        self,
         writing: Coroutine[Any, Any, None],
         over: Coroutine[Any, Any, Any],
         gone: asyncio.Future[None],
-    ) -> None:
+    ) -> bool:
+        """Whether all was written, before the stream was over or the client gone."""
         tasks = (asyncio.create_task(writing), asyncio.create_task(over))
         try:
             await asyncio.wait((*tasks, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -82,6 +85,7 @@ class EventStream(Answer):
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+        return not tasks[0].cancelled()
 
 
 async def _finish(scope: Scope, send: Send, gone: asyncio.Future[None]) -> None:

@@ -21,10 +21,11 @@ from service.http.accounts import AccountResource, account_resource
 from service.http.fact import Fact, Reader
 from service.http.history import HistoryEntry, history_entry
 from service.http.task_resource import TaskId, TaskResource, task_resource
-from service.identifiers import public_id
+from service.identifiers import Prefix, public_id
 
 Position = Annotated[int, Meta(ge=0, description="Place in the log; the event's `id`.")]
 _encode = msgspec.json.Encoder().encode
+_PREFIXES: dict[str, Prefix] = {"group": "group", "schedule": "sched"}
 _LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
 
 
@@ -100,9 +101,14 @@ def _data(fact: Fact, reader: Reader) -> TaskFact | HistoryEntry | AccountFact:
         type=event.TOPIC,
         position=fact.position,
         at=event.meta.at,
-        id=event.originator_id.hex,
+        id=_public_id(event),
         version=event.originator_version,
     )
+
+
+def _public_id(event: Event) -> str:
+    prefix = _PREFIXES.get(event.TOPIC.partition(".")[0])
+    return public_id(prefix, event.originator_id) if prefix else event.originator_id.hex
 
 
 def _resource(task: Task, event: Event, reader: Reader) -> TaskResource:
