@@ -12,6 +12,7 @@ from adapters.api_keys import ApiKeys
 from adapters.backlogs import Backlogs
 from adapters.clock import DatabaseClock
 from adapters.committer import Committer, CommitterLimits
+from adapters.documents import Documents
 from adapters.download import Downloads
 from adapters.embedded import EmbeddedPostgres
 from adapters.log import EventLog, Pool
@@ -56,6 +57,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     queue: QueueCounter
     backlogs: Backlogs
     alerts: Alerts
+    documents: Documents
     log: EventLog
     wakeup: Wakeup
     leases: Leases
@@ -145,6 +147,7 @@ async def open_service(
             queue=queue,
             backlogs=backlogs,
             alerts=Alerts(queue, backlogs, load_alert_hooks(settings.alert_hooks)),
+            documents=Documents(pool),
             log=EventLog(pool, mapper, wakeup, poll_seconds=settings.poll_seconds),
             wakeup=wakeup,
             leases=Leases(pool, settings.lease_seconds),

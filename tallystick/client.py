@@ -30,6 +30,7 @@ from tallystick.models import (
     TaskStatus,
     TaskType,
 )
+from tallystick.schedules import AsyncSchedules, Schedules
 
 T = TypeVar("T")
 CONNECT_SECONDS_MAX = 5.0
@@ -62,6 +63,7 @@ class Client:
             base_url=address.url, headers=address.headers, mounts=address.direct
         )
         self._closed = Event()
+        self.schedules = Schedules(self._call, self._pages)
 
     def submit(
         self,
@@ -231,6 +233,7 @@ class AsyncClient:
         self._http = httpx.AsyncClient(
             base_url=address.url, headers=address.headers, mounts=address.direct
         )
+        self.schedules = AsyncSchedules(self._call, self._pages)
 
     async def submit(
         self,

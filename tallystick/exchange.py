@@ -226,6 +226,13 @@ def task_path(task_id: str, verb: str = "") -> str:
     return f"/v1/tasks/{task_id}" + (f"/{verb}" if verb else "")
 
 
+def resource_path(collection: str, resource_id: str, verb: str = "") -> str:
+    """Raises `InvalidArgument` for what cannot be an id, and might lead to another route."""
+    if not _ID.fullmatch(resource_id):
+        raise InvalidArgument(f"{resource_id!r} is no id")
+    return f"{collection}/{resource_id}" + (f"/{verb}" if verb else "")
+
+
 def read(response: httpx.Response, type_: type[T]) -> T:
     """The answer's body. Raises the typed `ApiError`, or `Unreachable` if it cannot be read."""
     if response.status_code >= httpx.codes.BAD_REQUEST:

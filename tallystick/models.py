@@ -96,6 +96,49 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         return result
 
 
+class ScheduleRefusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Why the firing for `due_at` was skipped: the refusal's code, and its sentence."""
+
+    reason: str
+    detail: str
+    due_at: datetime
+
+
+class SchedulePause(msgspec.Struct, frozen=True, kw_only=True):
+    """`cause`: `asked`, `refused` (too many firings in a row) or `over` (no time follows)."""
+
+    cause: str
+    reason: str = ""
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that is submitted at each time of `cron` in `zone`; `next_times` are the next three.
+
+    `missed` counts times at which no process was there to fire.
+    """
+
+    id: str
+    status: Literal["active", "paused", "deleted"]
+    version: int
+    cron: str
+    zone: str
+    type: str
+    created_at: datetime
+    name: str | None = None
+    input: dict[str, Any] | None = None
+    priority: Priority = "normal"
+    project: str | None = None
+    next_times: tuple[datetime, ...] = ()
+    next: tuple[str, ...] = ()
+    fired: int = 0
+    skipped: int = 0
+    missed: int = 0
+    last_due_at: datetime | None = None
+    last_task_id: str | None = None
+    last_refusal: ScheduleRefusal | None = None
+    pause: SchedulePause | None = None
+
+
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One fact of a task's life or of its credits; `data` holds the fields of its event `type`.
 

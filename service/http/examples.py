@@ -14,6 +14,7 @@ from domain.money import Money
 from service.http.accounts import AccountResource
 from service.http.keys import NewKeyResource
 from service.http.refusals import TooManyStreams
+from service.http.schedules import ScheduleResource
 from service.http.task_resource import Credits, Progress, TaskResource
 
 _AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -72,8 +73,34 @@ KEY = NewKeyResource(
     revoked_at=None,
     secret="tsk_5f0c1b2a3d4e_" + "0" * 64,
 )
+SCHEDULE = ScheduleResource(
+    id="sched_019bf3e4d5f67a8b9c0d1e2f3a4b5c6d",
+    status="active",
+    version=2,
+    account_id=_ACCOUNT_ID,
+    name="nightly",
+    cron="30 2 * * *",
+    zone="UTC",
+    type="media_extraction",
+    input=Raw(b'{"url":"https://example.com/clip.mp4"}'),
+    priority="normal",
+    project=None,
+    next_times=tuple(_AT.replace(hour=2, minute=30) + timedelta(days=day) for day in (1, 2, 3)),
+    next=("pause", "delete"),
+    fired=1,
+    skipped=0,
+    missed=0,
+    skips=0,
+    skips_max=10,
+    last_due_at=_AT.replace(hour=2, minute=30),
+    last_task_id=TASK.id,
+    last_refusal=None,
+    pause=None,
+    created_at=_AT - timedelta(days=1),
+    updated_at=_AT.replace(hour=2, minute=30),
+)
 ANSWERS: Mapping[type, Any] = MappingProxyType(
-    {TaskResource: TASK, AccountResource: ACCOUNT, NewKeyResource: KEY}
+    {TaskResource: TASK, AccountResource: ACCOUNT, NewKeyResource: KEY, ScheduleResource: SCHEDULE}
 )
 """By the type of an answer's body."""
 REFUSALS: Mapping[str, Exception] = MappingProxyType(

@@ -21,7 +21,13 @@ Document = dict[str, Any]
 API_VERSION = "1"
 SCHEMA = "#/components/schemas/{name}"
 _PATH_PARAMETER = re.compile(r"\{(\w+)\}")
-_ID_PREFIXES = {"/v1/tasks/": "task", "/v1/worker/": "task", "/v1/acc": "acct", "/v1/keys/": "key"}
+_ID_PREFIXES = {
+    "/v1/tasks/": "task",
+    "/v1/worker/": "task",
+    "/v1/schedules/": "sched",
+    "/v1/acc": "acct",
+    "/v1/keys/": "key",
+}
 _PATH = f"/v1/tasks/{TASK.id}"
 _TRACE = Trace("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "01")
 _INTRODUCTION = """\

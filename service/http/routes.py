@@ -13,6 +13,7 @@ from service.http import (
     history,
     keys,
     pauses,
+    schedules,
     statistics,
     task_types,
     tasks,
@@ -23,6 +24,7 @@ from service.http.route import Route
 
 GROUPS: dict[str, tuple[Route, ...]] = {
     "Tasks": (*tasks.ROUTES, *history.ROUTES, *events.ROUTES, *task_types.ROUTES),
+    "Schedules": schedules.ROUTES,
     "Accounts": accounts.ROUTES,
     "Workers": (*claims.ROUTES, *attempts.ROUTES, *tick.ROUTES),
     "Administration": (*keys.ROUTES, *pauses.ROUTES, *statistics.ROUTES),

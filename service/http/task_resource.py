@@ -124,7 +124,7 @@ def task_resource(
             held=task.credits_held, charged=task.credits_charged, released=task.credits_released
         ),
         money=money_of(task),
-        next=actions_from(task.status, operator=operator),
+        next=actions_of(task, operator=operator),
         failure=_failure(task, operator=operator),
         created_at=task.created_at,
         updated_at=task.updated_at,
@@ -141,10 +141,18 @@ def task_resource(
     )
 
 
-def actions_from(status: TaskStatus, *, operator: bool) -> tuple[Action, ...]:
-    """What the machine allows from a state, by the names of the API's verbs."""
+def actions_of(task: Task, *, operator: bool) -> tuple[Action, ...]:
+    """What the machine allows from the task's state, by the names of the API's verbs.
+
+    A group's member is retried with its group alone.
+    """
     named = USER_ACTIONS | WORKER_ACTIONS if operator else USER_ACTIONS
-    return tuple(named[trigger] for trigger in TASK.allowed(status) if trigger in named)
+    allowed = TASK.allowed(task.status)
+    return tuple(
+        named[trigger]
+        for trigger in allowed
+        if trigger in named and (task.group_id is None or trigger != "retry")
+    )
 
 
 def _progress(task: Task, view: TaskView | None) -> Progress:
