@@ -6,7 +6,6 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import NoReturn
@@ -15,13 +14,13 @@ import httpx
 import msgspec
 
 from adapters.addresses import AddressGuard, UnsafeUrl, refusals
+from adapters.retry_after import retry_after
 from adapters.scratch_file import CHUNK_BYTES, write_scratch_file
 from adapters.uploads import Uploads
 from tallystick.handler import FetchedFile, Report, TaskFailure
 
 SIZE_BYTES_MAX = 2 * 1024**3
 REDIRECTS_MAX = 5
-RETRY_AFTER_SECONDS_MAX = 3600
 CONTENT_TYPE_LENGTH_MAX = 255
 
 
@@ -148,13 +147,13 @@ def _refuse_answer(response: httpx.Response) -> None:
         raise TaskFailure(
             "rate_limited",
             "The server is limiting requests at the moment.",
-            retry_after_seconds=_retry_after(response),
+            retry_after_seconds=retry_after(response),
         )
     if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise TaskFailure(
             "network",
             f"The server answered with an error ({status}).",
-            retry_after_seconds=_retry_after(response),
+            retry_after_seconds=retry_after(response),
         )
     if status != HTTPStatus.OK:
         raise TaskFailure("param_error", f"The URL leads to no file (status {status}).")
@@ -170,18 +169,3 @@ def _declared_size(response: httpx.Response) -> int | None:
 def _content_type(response: httpx.Response) -> str | None:
     declared: str | None = response.headers.get("content-type")
     return declared[:CONTENT_TYPE_LENGTH_MAX] if declared else None
-
-
-def _retry_after(response: httpx.Response) -> int | None:
-    """Seconds the server asks to wait, by its own clock, at most `RETRY_AFTER_SECONDS_MAX`."""
-    asked = response.headers.get("retry-after", "").strip()
-    try:
-        seconds = int(asked) if asked.isdigit() else _seconds_until(asked, response)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return min(max(seconds, 0), RETRY_AFTER_SECONDS_MAX)
-
-
-def _seconds_until(date: str, response: httpx.Response) -> int:
-    answered = parsedate_to_datetime(response.headers.get("date", ""))
-    return int((parsedate_to_datetime(date) - answered).total_seconds())

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
-from typing import cast
 
 import httpx
 import pytest
@@ -22,6 +20,7 @@ import pytest
 from adapters.addresses import AddressGuard
 from adapters.download import Downloads, DownloadTimeouts
 from tallystick.handler import TaskFailure
+from tests.integration.connect_trap import PUBLIC, PUBLIC_V6, Connects, armed, resolved_by
 from tests.integration.hostile_addresses import (
     ANSWERS,
     AUTHORITIES,
@@ -30,50 +29,19 @@ from tests.integration.hostile_addresses import (
     ResolverAnswer,
 )
 
-PUBLIC = "93.184.215.14"
-PUBLIC_V6 = "2606:2800:21f:cb07:6820:80da:af6b:8b2c"
-
-
-class ConnectTrap:
-    """Records where this process tries to connect while it is `armed`, and lets nothing through."""
-
-    def __init__(self) -> None:
-        self.armed = False
-        self.tried: list[tuple[str, int]] = []
-
-    def hear(self, event: str, arguments: tuple[object, ...]) -> None:
-        if event == "socket.connect" and self.armed:
-            host, port, *_ = cast("tuple[str, int]", arguments[1])
-            self.tried.append((host, port))
-            raise ConnectionRefusedError
-
-
-TRAP = ConnectTrap()
-sys.addaudithook(TRAP.hear)  # for the life of the process: hooks cannot be removed
-
 
 @pytest.fixture(autouse=True)
-def connects() -> Iterator[list[tuple[str, int]]]:
+def connects() -> Iterator[Connects]:
     """The connections tried during the test."""
-    TRAP.tried = []
-    TRAP.armed = True
-    yield TRAP.tried
-    TRAP.armed = False
+    with armed() as tried:
+        yield tried
 
 
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """What the name server answers; other names are read as addresses, as `getaddrinfo` does."""
+    """What the name server answers."""
     answers = {"public.example": [PUBLIC]}
-    numeric = socket.getaddrinfo
-
-    def resolve(host: str, port: int, *_: object, **__: object) -> list[ResolverAnswer]:
-        found: list[ResolverAnswer] = []
-        for address in answers.get(host.rstrip("."), [host]):
-            found += numeric(address, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
-        return found
-
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    resolved_by(answers, monkeypatch)
     return answers
 
 
@@ -115,7 +83,7 @@ async def failure_of(guard: AddressGuard, url: str, folder: Path) -> TaskFailure
 
 
 async def test_the_trap_sees_connections_to_public_addresses(
-    connects: list[tuple[str, int]], tmp_path: Path
+    connects: Connects, tmp_path: Path
 ) -> None:
     """The other tests could not fail if it did not."""
     failure = await failure_of(AddressGuard(), "http://public.example/", tmp_path)
@@ -124,7 +92,7 @@ async def test_the_trap_sees_connections_to_public_addresses(
 
 
 async def test_the_trap_sees_connections_after_a_redirect(
-    connects: list[tuple[str, int]], tmp_path: Path
+    connects: Connects, tmp_path: Path
 ) -> None:
     guard = RedirectedGuard("http://public.example:8080/next")
     assert (await failure_of(guard, "http://public.example/", tmp_path)).type == "network"
@@ -134,7 +102,7 @@ async def test_the_trap_sees_connections_after_a_redirect(
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("host", [*SPELLINGS, *AUTHORITIES])
 async def test_a_private_place_in_the_url_is_refused(
-    scheme: str, host: str, connects: list[tuple[str, int]], tmp_path: Path
+    scheme: str, host: str, connects: Connects, tmp_path: Path
 ) -> None:
     failure = await failure_of(AddressGuard(), f"{scheme}://{host}/video.mp4", tmp_path)
     assert connects == []
@@ -143,7 +111,7 @@ async def test_a_private_place_in_the_url_is_refused(
 
 @pytest.mark.parametrize("host", [host for host in (*SPELLINGS, *AUTHORITIES) if host])
 async def test_a_private_place_in_a_redirect_is_refused(
-    host: str, connects: list[tuple[str, int]], tmp_path: Path
+    host: str, connects: Connects, tmp_path: Path
 ) -> None:
     guard = RedirectedGuard(f"http://{host}/video.mp4")
     failure = await failure_of(guard, "http://public.example/", tmp_path)
@@ -153,16 +121,14 @@ async def test_a_private_place_in_a_redirect_is_refused(
 
 
 @pytest.mark.parametrize("url", SCHEMES)
-async def test_other_schemes_are_refused(
-    url: str, connects: list[tuple[str, int]], tmp_path: Path
-) -> None:
+async def test_other_schemes_are_refused(url: str, connects: Connects, tmp_path: Path) -> None:
     assert (await failure_of(AddressGuard(), url, tmp_path)).type == "param_error"
     assert connects == []
 
 
 @pytest.mark.parametrize("address", ANSWERS)
 async def test_a_name_that_resolves_to_a_private_address_is_refused(
-    address: str, names: dict[str, list[str]], connects: list[tuple[str, int]], tmp_path: Path
+    address: str, names: dict[str, list[str]], connects: Connects, tmp_path: Path
 ) -> None:
     names["rebound.example"] = [address]
     failure = await failure_of(AddressGuard(), "http://rebound.example/", tmp_path)
@@ -173,7 +139,7 @@ async def test_a_name_that_resolves_to_a_private_address_is_refused(
 
 @pytest.mark.parametrize("address", ANSWERS)
 async def test_a_redirect_to_a_name_that_resolves_to_a_private_address_is_refused(
-    address: str, names: dict[str, list[str]], connects: list[tuple[str, int]], tmp_path: Path
+    address: str, names: dict[str, list[str]], connects: Connects, tmp_path: Path
 ) -> None:
     names["rebound.example"] = [address]
     guard = RedirectedGuard("http://rebound.example/")
@@ -186,7 +152,7 @@ async def test_a_redirect_to_a_name_that_resolves_to_a_private_address_is_refuse
 async def test_one_private_answer_among_public_ones_refuses_the_name(
     address: str,
     names: dict[str, list[str]],
-    connects: list[tuple[str, int]],
+    connects: Connects,
     tmp_path: Path,
     *,
     first: bool,
@@ -200,7 +166,7 @@ async def test_one_private_answer_among_public_ones_refuses_the_name(
 
 @pytest.mark.parametrize("address", ANSWERS)
 async def test_a_name_that_changes_its_answer_is_resolved_once_and_pinned(
-    address: str, connects: list[tuple[str, int]], tmp_path: Path
+    address: str, connects: Connects, tmp_path: Path
 ) -> None:
     """A resolver that turns private after the check: nobody asks it again."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -220,7 +186,7 @@ async def test_a_name_that_changes_its_answer_is_resolved_once_and_pinned(
 
 @pytest.mark.parametrize("address", ANSWERS)
 async def test_development_opens_loopback_and_no_more(
-    address: str, names: dict[str, list[str]], connects: list[tuple[str, int]], tmp_path: Path
+    address: str, names: dict[str, list[str]], connects: Connects, tmp_path: Path
 ) -> None:
     names["named.example"] = [address]
     guard = AddressGuard(allow_loopback=True)
@@ -231,7 +197,7 @@ async def test_development_opens_loopback_and_no_more(
 
 
 async def test_a_name_that_does_not_resolve_is_a_network_failure(
-    monkeypatch: pytest.MonkeyPatch, connects: list[tuple[str, int]], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, connects: Connects, tmp_path: Path
 ) -> None:
     def unknown(*_: object, **__: object) -> list[object]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -243,7 +209,7 @@ async def test_a_name_that_does_not_resolve_is_a_network_failure(
 
 
 async def test_many_public_answers_are_not_all_tried(
-    names: dict[str, list[str]], connects: list[tuple[str, int]], tmp_path: Path
+    names: dict[str, list[str]], connects: Connects, tmp_path: Path
 ) -> None:
     """A name with two hundred silent addresses would cost two hundred time-outs."""
     names["many.example"] = [f"93.184.215.{last}" for last in range(1, 200)]
@@ -251,9 +217,7 @@ async def test_many_public_answers_are_not_all_tried(
     assert len(connects) == 4
 
 
-async def test_a_slow_name_server_is_given_up(
-    connects: list[tuple[str, int]], tmp_path: Path
-) -> None:
+async def test_a_slow_name_server_is_given_up(connects: Connects, tmp_path: Path) -> None:
     answer_late = Event()
 
     def stalling(*_: object) -> list[ResolverAnswer]:

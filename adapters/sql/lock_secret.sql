@@ -1,0 +1,4 @@
+SELECT value, clock_timestamp()
+FROM secrets
+WHERE name = %s
+FOR UPDATE
