@@ -87,10 +87,13 @@ class Leases:
         self._pool = pool
         self.lease_seconds = lease_seconds
 
-    async def renew(self, beats: Sequence[Heartbeat]) -> dict[UUID, LeaseState]:
-        """Push each lease out by `lease_seconds` from now; whether each is still held.
+    async def renew(
+        self, beats: Sequence[Heartbeat], *, seconds: float | None = None
+    ) -> dict[UUID, LeaseState]:
+        """Push each lease out to `seconds` from now, `lease_seconds` if None; which are still held.
 
-        Raises `Unavailable`; the leases then run on.
+        A lease that runs longer already is left as it is. Raises `Unavailable`; the leases then run
+        on.
         """
         parameters = (
             Uuids([beat.task_id for beat in beats]),
@@ -99,7 +102,7 @@ class Leases:
             Texts([beat.message for beat in beats]),
             Bigints([beat.completed for beat in beats]),
             Bigints([beat.total for beat in beats]),
-            self.lease_seconds,
+            self.lease_seconds if seconds is None else seconds,
         )
         states: dict[UUID, LeaseState] = {beat.task_id: "lost" for beat in beats}
         try:

@@ -148,6 +148,7 @@ async def perform(handler: Handler, task_input: msgspec.Struct, attempt: Attempt
 
     Raises whatever the handler raises, and `TimeoutError`.
     """
+    assert handler.function is not None
     async with asyncio.timeout(handler.attempt_seconds_max):
         if handler.threaded:
             context = ThreadAttempt(attempt, asyncio.get_running_loop())

@@ -26,6 +26,8 @@ from adapters.queue import Leases
 from adapters.queue_depth import QueueCounter
 from adapters.read_tables import BEHIND
 from adapters.reusable_results import ReusableResults
+from adapters.signed_delivery import SignedDelivery
+from adapters.signing_secret import SigningSecrets
 from adapters.uploads import Uploads
 from adapters.wakeup import QUEUED, Wakeup
 from service.alerts import Alerts, load_alert_hooks
@@ -33,6 +35,7 @@ from service.command_bus import CommandBus
 from service.gates import Gates
 from service.handlers import SHIPPED
 from service.hooks import Hook, Hooks, load_hooks
+from service.push import Push
 from service.schedules import ScheduleLimits, Schedules
 from service.settings import Settings
 from service.task_types import TaskTypes, discover
@@ -64,6 +67,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     keys: ApiKeys
     storage: ObjectStorage
     fetch: Downloads
+    signing_secrets: SigningSecrets
+    deliver: SignedDelivery
     hooks: tuple[Hook, ...]
 
     def worker(
@@ -92,6 +97,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
             limits=limits,
             name=name,
             hooks=Hooks([*self.hooks, *hooks]),
+            push=Push(self.deliver, self.signing_secrets, self.leases, self.clock),
         )
 
     def projectors(self) -> list[Projector]:
@@ -130,6 +136,7 @@ async def open_service(
         wakeup = Wakeup(dsn)
         await wakeup.start()
         stack.push_async_callback(wakeup.close)
+        guard = AddressGuard(allow_loopback=settings.allow_loopback_urls)
         types = TaskTypes([*SHIPPED, *discover(settings.handlers), *handlers])
         bus = CommandBus(committer, types, ReusableResults(pool))
         yield Service(
@@ -154,10 +161,12 @@ async def open_service(
             keys=ApiKeys(pool, cache_seconds=settings.key_cache_seconds),
             storage=ObjectStorage(settings.objects_url),
             fetch=Downloads(
-                AddressGuard(allow_loopback=settings.allow_loopback_urls),
+                guard,
                 uploads=Uploads(settings.data_folder / "uploads"),
                 size_bytes_max=settings.download_bytes_max,
             ),
+            signing_secrets=SigningSecrets(pool),
+            deliver=SignedDelivery(guard),
             hooks=tuple(load_hooks(settings.hooks)),
         )
 

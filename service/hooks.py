@@ -14,7 +14,9 @@ import structlog
 from adapters.queue import Heartbeat
 from domain.task import Task
 
-Moment = Literal["active", "progress", "completed", "failed", "retrying", "cancelled", "stalled"]
+Moment = Literal[
+    "active", "progress", "accepted", "completed", "failed", "retrying", "cancelled", "stalled"
+]
 MOMENTS: tuple[Moment, ...] = get_args(Moment)
 HOOK_SECONDS_MAX = 5.0
 """A hook that takes longer is left behind."""
@@ -24,8 +26,8 @@ _log = structlog.get_logger(__name__)
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """What happened to which task.
 
-    `task` is its state after it, or at its start for `progress` and `stalled` (the worker lost its
-    lease). `progress` is set for `progress` alone.
+    `task` is its state after it, or at its start for `progress`, `accepted` (its endpoint goes on
+    with it) and `stalled` (the worker lost its lease). `progress` is set for `progress` alone.
     """
 
     moment: Moment

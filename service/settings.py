@@ -240,8 +240,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     allow_loopback_urls: Annotated[
         bool,
         Meta(
-            description="Let media come from this machine's own loopback addresses. For"
-            " development only: with it, users reach services that listen there."
+            description="Let media come from this machine's own loopback addresses, and pushed"
+            " tasks go there. For development only: with it, users reach services that listen"
+            " there."
         ),
     ] = False
     log_json: Annotated[

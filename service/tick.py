@@ -25,11 +25,13 @@ SWEEP_TASKS_MAX = 200
 class TickReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a tick did: attempts started and how they ended, tasks swept, seconds taken.
 
-    `fired` counts the schedules that had their turn.
-    `handed_back` are back in the queue because the time was up; the next tick takes them.
+    `fired` counts the schedules that had their turn; `accepted` tasks were pushed to endpoints that
+    go on with them; `handed_back` are back in the queue because the time was up: the next tick
+    takes them.
     """
 
     started: int
+    accepted: int
     completed: int
     failed: int
     retrying: int
@@ -65,14 +67,16 @@ async def tick(service: Service, seconds: float = SECONDS) -> TickReport:
         worker.stop()
     await working
     await _project(service, begun + seconds - time.monotonic())
-    ended = sum(counts[moment] for moment in ("completed", "failed", "retrying", "cancelled"))
+    ends = ("accepted", "completed", "failed", "retrying", "cancelled", "stalled")
+    ended = sum(counts[moment] for moment in ends)
     return TickReport(
         started=counts["active"],
+        accepted=counts["accepted"],
         completed=counts["completed"],
         failed=counts["failed"],
         retrying=counts["retrying"],
         cancelled=counts["cancelled"],
-        handed_back=max(0, counts["active"] - ended - counts["stalled"]),
+        handed_back=max(0, counts["active"] - ended),
         **swept,
         seconds=round(time.monotonic() - begun, 3),
     )

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 import structlog
+from msgspec import Raw
 from structlog.contextvars import bind_contextvars
 
 from adapters.queue import Heartbeat, Leases
@@ -38,8 +39,9 @@ from service.attempt import Attempt, failure_of, perform
 from service.command_bus import CommandBus
 from service.hooks import Hooks, Moment, Notice
 from service.identifiers import new_id
+from service.push import Push
 from service.task_types import TaskTypes
-from tallystick.handler import Fetch, Objects, TaskCancelled, TaskFailure
+from tallystick.handler import Fetch, Handler, Objects, TaskCancelled, TaskFailure
 
 _log = structlog.get_logger(__name__)
 RECORD_PAUSE_SECONDS = 0.2
@@ -121,6 +123,7 @@ class Worker:
         scratch: Path | None = None,
         name: str | None = None,
         hooks: Hooks | None = None,
+        push: Push | None = None,
     ) -> None:
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{new_id().hex[-6:]}"
         self.limits = limits or WorkerLimits()
@@ -132,6 +135,7 @@ class Worker:
         self._objects = objects
         self._scratch = scratch
         self._hooks = hooks or Hooks()
+        self._push = push
         self._held: dict[UUID, _Held] = {}
         self._freed = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -253,7 +257,12 @@ class Worker:
             handler = self._types.named(task.type)
             task_input = self._types.read_input(task.type, task.input)
             assert held.attempt is not None
-            result = await perform(handler, task_input, held.attempt)
+            if handler.endpoint is None:
+                result = await perform(handler, task_input, held.attempt)
+            elif (answered := await self._deliver(handler, task)) is None:
+                return "accepted"
+            else:
+                result = answered
         except (asyncio.CancelledError, TaskCancelled) as error:
             if held.stop_reason is None and isinstance(error, asyncio.CancelledError):
                 raise
@@ -264,6 +273,13 @@ class Worker:
             failure = failure_of(error, held.attempt.reached if held.attempt else None)
             return await self._record(held, self._failing(task, failure, error))
         return await self._record(held, CompleteTask(token=task.token, result=result))
+
+    async def _deliver(self, handler: Handler, task: Task) -> Raw | None:
+        assert self._push is not None, "a worker of push types is given the way to push"
+        result = await self._push(handler, task)
+        if result is None:
+            self._tell("accepted", task)
+        return result
 
     def _failing(self, task: Task, failure: Failure, error: BaseException) -> FailTask:
         asked = error.retry_after_seconds if isinstance(error, TaskFailure) else None

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, get_args
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
@@ -151,7 +152,10 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "cache_seconds": (1, 366 * 86_400),
     "cache_price_percent": (0, 100),
     "cache_version": (0, 2**31 - 1),
+    "delivery_seconds_max": (1, 3_600),
 }
+ENDPOINT_LENGTH_MAX = 2_048
+_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -185,14 +189,15 @@ def _refuse_unbounded(
 
 
 class Handler(msgspec.Struct, frozen=True, kw_only=True):
-    """A registered task type and its function.
+    """A registered task type and its function, or the `endpoint` that its tasks are pushed to.
 
     `price_credits` is held at submit; `stages` maps a stage to its percent (1-99);
     `attempt_seconds_max` bounds one attempt, `run_seconds_max` all attempts and the pauses between
     from the first start on, `queue_seconds_max` the wait for that start. At most `attempts_max`
     attempts follow each other after `retry_seconds`, doubled each time up to `retry_seconds_max`.
     At most `running_tasks_max` tasks of the type run at one time, over all workers; `provider` adds
-    limits that it shares with other types. A function that is not a coroutine runs in a thread.
+    limits that it shares with other types. A function that is not a coroutine runs in a thread; an
+    endpoint answers a delivery within `delivery_seconds_max`.
 
     With `cache_seconds` a task of the same `cache_key` takes over the result of one that completed
     so long ago at most, for `cache_price_percent` of the price, rounded down. `cache_key(input)` is
@@ -202,7 +207,7 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    function: HandlerFunction
+    function: HandlerFunction | None
     input_type: type[msgspec.Struct]
     output_type: type[msgspec.Struct]
     price_credits: int
@@ -222,8 +227,14 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     cache_price_percent: int = 100
     cache_version: int = 1
     cache_when: Callable[[Any], bool] | None = None
+    endpoint: str | None = None
+    delivery_seconds_max: int = 30
 
     def __post_init__(self) -> None:
+        if (self.function is None) == (self.endpoint is None):
+            raise ValueError(f"handler {self.name!r}: either a function or an endpoint")
+        if self.endpoint is not None and not _is_endpoint(self.endpoint):
+            raise ValueError(f"handler {self.name!r}: the endpoint must be an https URL")
         numbers = {name: getattr(self, name) for name in _BOUNDS if hasattr(self, name)}
         for stage, percent in self.stages.items():
             numbers[f"stage {stage!r}"] = percent
@@ -242,6 +253,17 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def threaded(self) -> bool:
         return not inspect.iscoroutinefunction(self.function)
+
+
+def _is_endpoint(url: str) -> bool:
+    """Whether it is an https URL, or http on this machine's loopback, for development."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return False
+    plain = parts.scheme == "http" and host in _LOOPBACK_HOSTS
+    return bool(host) and (parts.scheme == "https" or plain) and len(url) <= ENDPOINT_LENGTH_MAX
 
 
 def handler(  # noqa: PLR0913 - each is a part of the declaration

@@ -12,7 +12,7 @@ locked AS (
 )
 UPDATE tasks AS t
 SET
-    lease_until = clock_timestamp() + make_interval(secs => %b::float8),
+    lease_until = greatest(t.lease_until, clock_timestamp() + make_interval(secs => %b::float8)),
     percent = greatest(t.percent, coalesce(r.percent, 0)),
     message = coalesce(r.message, t.message),
     progress_completed = coalesce(r.completed, t.progress_completed),

@@ -8,6 +8,7 @@ import rich_click as click
 
 from service.cli.address import client, client_options
 from service.cli.output import json_option, print_fields, print_json, print_table
+from service.cli.type_secret import secret
 from tallystick.models import Account, StatementLine
 
 STATEMENT_LINES = 20
@@ -61,11 +62,14 @@ def print_statement(lines: list[StatementLine]) -> None:
     )
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @json_option
 @client_options
-def types(as_json: bool, url: str | None, api_key: str | None) -> None:
+@click.pass_context
+def types(ctx: click.Context, as_json: bool, url: str | None, api_key: str | None) -> None:
     """List the task types that can be submitted, and their prices, through the HTTP API."""
+    if ctx.invoked_subcommand is not None:
+        return
     with client(url, api_key) as service:
         found = list(service.task_types())
     if as_json:
@@ -80,3 +84,6 @@ def types(as_json: bool, url: str | None, api_key: str | None) -> None:
         },
         found,
     )
+
+
+types.add_command(secret)

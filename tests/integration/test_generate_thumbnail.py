@@ -35,6 +35,7 @@ def context(tmp_path: Path) -> RecordingContext:
 
 async def take(context: RecordingContext, **given: object) -> GenerateThumbnailOutput:
     task_input = msgspec.json.decode(msgspec.json.encode(given), type=generate_thumbnail.input_type)
+    assert generate_thumbnail.function is not None
     output = await generate_thumbnail.function(task_input, context)
     assert isinstance(output, GenerateThumbnailOutput)
     return output

@@ -55,6 +55,7 @@ def uploads(tmp_path: Path, context: RecordingContext) -> Path:
 async def extract(context: RecordingContext, **given: object) -> MediaExtractionOutput:
     """Run the handler as the worker does: the input by way of JSON, the output cleaned."""
     task_input = msgspec.json.decode(msgspec.json.encode(given), type=media_extraction.input_type)
+    assert media_extraction.function is not None
     output = await media_extraction.function(task_input, context)
     assert isinstance(output, MediaExtractionOutput)
     document = msgspec.json.decode(msgspec.json.encode(output))

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from tallystick.handler import Context, Handler, handler
+from tallystick.push_type import push_type
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -74,3 +75,52 @@ def test_a_run_has_time_for_at_least_one_attempt() -> None:
     assert declared().run_seconds_max == 300
     assert declared(attempt_seconds_max=900).run_seconds_max == 900
     assert declared(attempt_seconds_max=900, run_seconds_max=60).run_seconds_max == 60
+
+
+def declared_push(**more: Any) -> Handler:
+    declaration = {"endpoint": "https://draw.example.com/run", "price_credits": 1, **more}
+    return push_type("draw", input_type=Ask, output_type=Reply, **declaration)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["https://draw.example.com", "http://127.0.0.1:8000/run", "http://[::1]/", "http://localhost/"],
+)
+def test_a_push_type_has_an_endpoint_and_no_function(endpoint: str) -> None:
+    made = declared_push(endpoint=endpoint, attempt_seconds_max=900)
+    assert (made.endpoint, made.function, made.run_seconds_max) == (endpoint, None, 900)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "",
+        "draw.example.com",
+        "http://draw.example.com/",
+        "http://127.0.0.1.example.com/",
+        "http://localhost@draw.example.com/",
+        "ftp://draw.example.com/",
+        "https:///run",
+        "https://[::1",
+        "https://draw.example.com/" + "x" * 2_048,
+    ],
+)
+def test_an_endpoint_that_is_no_https_url_is_refused(endpoint: str) -> None:
+    with pytest.raises(ValueError, match="must be an https URL"):
+        declared_push(endpoint=endpoint)
+
+
+@pytest.mark.parametrize(
+    "number", [{"delivery_seconds_max": 0}, {"delivery_seconds_max": 3_601}, {"attempts_max": 0}]
+)
+def test_a_push_types_numbers_are_checked(number: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(number))):
+        declared_push(**number)
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_a_type_has_either_a_function_or_an_endpoint(*, both: bool) -> None:
+    made = declared_push()
+    other = {"function": declared().function} if both else {"endpoint": None}
+    with pytest.raises(ValueError, match="either a function or an endpoint"):
+        msgspec.structs.replace(made, **other)
