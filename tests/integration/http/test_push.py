@@ -70,7 +70,7 @@ async def api_of(
         "poll_seconds": 0.05,
     }
     handlers = [pushed(receiver, **more)]
-    async with running_api(database, folder, handlers=handlers, **settings) as running:
+    async with running_api(database, folder, handlers, **settings) as running:
         yield running
 
 
@@ -392,7 +392,7 @@ async def test_without_leave_loopback_is_refused_unsent(
     database: str, tmp_path: Path, receiver: Receiver
 ) -> None:
     handlers = [pushed(receiver)]
-    async with running_api(database, tmp_path, handlers=handlers) as api:
+    async with running_api(database, tmp_path, handlers) as api:
         task_id = await submit(api)
         await push(api)
         task = await read(api, task_id)
