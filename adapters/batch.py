@@ -39,9 +39,11 @@ class Decided:
 
     `overlay` holds the states that the batch leaves; `created` the streams that had none before it;
     `reads` the durable versions of streams that were read, some of which it may write as well.
+    `durable` gives the state of a stream as it was before the batch, where it was loaded.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, durable: Callable[[UUID], Any]) -> None:
+        self._durable = durable
         self.outcomes: list[Committed | BaseException] = []
         self.events: list[Event] = []
         self.stored: list[tuple[str, bytes]] = []
@@ -118,7 +120,7 @@ class Decided:
         """How far the account's next turn moves for a task newly queued; None for others."""
         if task.status != "queued" or task.attempt > 0:
             return None
-        ledger = self.overlay.get(task.account_id)
+        ledger = self.overlay.get(task.account_id) or self._durable(task.account_id)
         return plan_named(ledger.balance.plan).stride if type(ledger) is CreditLedger else STRIDE
 
     def _task_columns(self, tasks: list[Task], lease_seconds: float) -> tuple[object, ...]:

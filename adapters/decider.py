@@ -45,7 +45,7 @@ class Decider:
 
     def decide(self, decisions: Sequence[Decision], known: Known) -> Decided:
         """One outcome each; a command that raises whatever fails alone. Takes over `known`."""
-        decided = Decided()
+        decided = Decided(self._cache.get)
         for decision in decisions:
             for stream in (*decision.streams, *decision.new):
                 known.aggregates[stream.id] = stream.aggregate

@@ -20,6 +20,16 @@ Find = Callable[[Cursor, Sequence[Stream]], Awaitable[Sequence[Stream]]]
 """Names streams by a query; the second argument are those the batch's earlier ones have named."""
 
 
+class StreamNeeded(AdapterError):
+    """Only the decision could know that it needs this stream too: name it, and decide again."""
+
+    code = "stream_needed"
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(f"The {stream.aggregate.name} {stream.id} was not named.")
+        self.stream = stream
+
+
 class AlreadyTracked(AdapterError):
     """The consumer has been at this position before: what it wants to write is written."""
 

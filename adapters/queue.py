@@ -13,7 +13,7 @@ from adapters.arrays import Bigints, Smallints, Texts, Uuids
 from adapters.decision import Cursor, Find
 from adapters.pool import Pool, fetch
 from adapters.sql import statement
-from domain.aggregate import LEDGERS, TASKS, Stream
+from domain.aggregate import GROUPS, LEDGERS, TASKS, Stream
 from domain.errors import Unavailable
 
 LeaseState = Literal["held", "cancelling", "lost"]
@@ -51,25 +51,42 @@ def find_claimable(types: Mapping[str, int | None], limit: int) -> Find:
 
 
 def find_overdue(limit: int) -> Find:
-    """At most `limit` tasks past their deadline by the database's clock, with their ledgers."""
-    return _find_with_ledgers("select_overdue", limit)
+    """At most `limit` tasks past their deadline by the database's clock, with their books."""
+    return _find_with_books("select_overdue", limit)
 
 
 def find_lapsed(limit: int) -> Find:
-    """At most `limit` tasks whose lease has lapsed by the database's clock, with their ledgers.
+    """At most `limit` tasks whose lease has lapsed by the database's clock, with their books.
 
     The rows are locked: a heartbeat either came first, and the task is not found, or comes too
     late.
     """
-    return _find_with_ledgers("select_lapsed", limit)
+    return _find_with_books("select_lapsed", limit)
 
 
-def _find_with_ledgers(name: str, limit: int) -> Find:
+def find_members(group_id: UUID) -> Find:
+    """The tasks of a group that have not ended; at most as many as its `parallel_max`."""
+
+    async def find(cursor: Cursor, _: Sequence[Stream]) -> Sequence[Stream]:
+        await cursor.execute(statement("select_members_at_work"), (group_id,), prepare=True)
+        return [Stream(TASKS, row[0]) for row in await cursor.fetchall()]
+
+    return find
+
+
+def _find_with_books(name: str, limit: int) -> Find:
+    """Tasks with their accounts' ledgers, and with the groups of those that have one."""
+
     async def find(cursor: Cursor, _: Sequence[Stream]) -> Sequence[Stream]:
         await cursor.execute(statement(name), (limit,), prepare=True)
         rows = await cursor.fetchall()
         ledgers = {row[1] for row in rows}
-        return [Stream(TASKS, row[0]) for row in rows] + [Stream(LEDGERS, i) for i in ledgers]
+        groups = {row[2] for row in rows} - {None}
+        return [
+            *(Stream(TASKS, row[0]) for row in rows),
+            *(Stream(LEDGERS, ledger_id) for ledger_id in ledgers),
+            *(Stream(GROUPS, group_id) for group_id in groups),
+        ]
 
     return find
 

@@ -33,7 +33,9 @@ from adapters.wakeup import QUEUED, Wakeup
 from service.alerts import Alerts, load_alert_hooks
 from service.command_bus import CommandBus
 from service.gates import Gates
-from service.handlers import SHIPPED
+from service.group_kinds import GroupKinds
+from service.groups import Groups
+from service.handlers import KINDS, SHIPPED
 from service.hooks import Hook, Hooks, load_hooks
 from service.push import Push
 from service.schedules import ScheduleLimits, Schedules
@@ -56,6 +58,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     schedules: Schedules
     gates: Gates
     types: TaskTypes
+    groups: Groups
     queries: Queries
     queue: QueueCounter
     backlogs: Backlogs
@@ -150,6 +153,13 @@ async def open_service(
             schedules=Schedules(bus, types, _schedule_limits(settings)),
             gates=Gates(bus, types, pool),
             types=types,
+            groups=Groups(
+                bus,
+                types,
+                GroupKinds(KINDS),
+                members_max=settings.group_members_max,
+                parallel_tasks=settings.group_parallel_tasks,
+            ),
             queries=Queries(pool),
             queue=queue,
             backlogs=backlogs,

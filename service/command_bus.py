@@ -5,21 +5,31 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
 from msgspec import Raw
 
 from adapters.committer import Committer
-from adapters.decision import Committed, Cursor, Decision, Find, KeyRecord, States
+from adapters.decision import (
+    Committed,
+    Cursor,
+    Decision,
+    Find,
+    KeyRecord,
+    States,
+    StreamNeeded,
+)
 from adapters.providers import ProviderLimits, declare_providers, find_closing
 from adapters.queue import find_claimable, find_lapsed, find_overdue
 from adapters.reusable_results import ReusableResults
 from domain import ledger, metering, task
-from domain.aggregate import LEDGERS, TASKS, Stream
+from domain.aggregate import AGGREGATE_OF, GROUPS, LEDGERS, TASKS, Stream
 from domain.errors import InvalidInput, KeyReused, NotFound, VersionMismatch
 from domain.event import Event, Metadata
 from domain.failure import Failure
+from domain.group import Group
 from domain.ledger_events import GrantKind
 from domain.money import money_told
 from domain.plan import plan_named
@@ -33,6 +43,10 @@ from service.task_types import TaskTypes
 SUBMISSIONS_MAX = 1_000
 """Most tasks of one `submit_many`."""
 Answer = Callable[[States], KeyRecord]
+OnTask = Callable[[States, Metadata, Group | None], Sequence[Event]]
+"""A decision on a task, given its group where it has one."""
+Books = dict[UUID, Any]
+"""Ledgers and groups by id, as the events decided so far leave them."""
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +115,7 @@ class CommandBus:
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             return ledger.decide(states[account_id], command, meta)
 
-        return await self._execute(decide, origin, new=(Stream(LEDGERS, account_id),), once=once)
+        return await self.execute(decide, origin, new=(Stream(LEDGERS, account_id),), once=once)
 
     async def grant(
         self,
@@ -128,9 +142,7 @@ class CommandBus:
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             return ledger.decide(states[account_id], command, meta)
 
-        return await self._execute(
-            decide, origin, streams=(Stream(LEDGERS, account_id),), once=once
-        )
+        return await self.execute(decide, origin, streams=(Stream(LEDGERS, account_id),), once=once)
 
     # Users' verbs
 
@@ -145,13 +157,13 @@ class CommandBus:
         [submittal] = await self._submittals([submission])
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
-            account = _account(states, account_id)
+            account = account_in(states, account_id)
             plan = plan_named(account.balance.plan)
             return metering.submit(
                 states[task_id], account, submittal.command, plan, meta, reuse=submittal.reuse
             )
 
-        return await self._execute(
+        return await self.execute(
             decide,
             origin,
             streams=(Stream(LEDGERS, account_id),),
@@ -169,7 +181,7 @@ class CommandBus:
         submittals = await self._submittals(submissions)
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
-            account = _account(states, account_id)
+            account = account_in(states, account_id)
             plan = plan_named(account.balance.plan)
             events: list[Event] = []
             for submittal in submittals:
@@ -183,7 +195,7 @@ class CommandBus:
                 events += decided
             return events
 
-        return await self._execute(
+        return await self.execute(
             decide,
             origin,
             streams=(Stream(LEDGERS, account_id),),
@@ -253,13 +265,13 @@ class CommandBus:
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             current = _own_task(states, task_id, account_id, expected_version)
             price = self._types.named(current.type).price_credits
-            account = _account(states, account_id)
+            account = account_in(states, account_id)
             plan = plan_named(account.balance.plan)
             command = task.RetryTask(hold_id=hold_id, credits=price)
             with money_told(current):
                 return metering.retry(current, account, command, plan, meta)
 
-        return await self._execute(decide, origin, streams=_both(task_id, account_id), once=once)
+        return await self.execute(decide, origin, streams=_both(task_id, account_id), once=once)
 
     async def _user_command(
         self,
@@ -270,12 +282,12 @@ class CommandBus:
         expected_version: int | None,
         once: Once | None,
     ) -> Committed:
-        def decide(states: States, meta: Metadata) -> Sequence[Event]:
+        def decide(states: States, meta: Metadata, group: Group | None) -> Sequence[Event]:
             current = _own_task(states, task_id, account_id, expected_version)
             with money_told(current):
-                return metering.proceed(current, states[account_id], command, meta)
+                return metering.proceed(current, states[account_id], command, meta, group)
 
-        return await self._execute(decide, origin, streams=_both(task_id, account_id), once=once)
+        return await self._on_task(task_id, account_id, decide, origin, once=once)
 
     # Workers' verbs
 
@@ -304,7 +316,7 @@ class CommandBus:
                 for event in metering.proceed(states[stream.id], None, command, meta)
             ]
 
-        committed = await self._execute(decide, Origin(actor=worker), find=remember)
+        committed = await self.execute(decide, Origin(actor=worker), find=remember)
         self._declared = True
         return [state for state in committed.states.values() if type(state) is Task]
 
@@ -324,23 +336,59 @@ class CommandBus:
         command: RunCommand,
         *,
         worker: str,
+        group_id: UUID | None = None,
         once: Once | None = None,
     ) -> Committed:
         """Any verb of the worker that holds the task; one that ends it settles its hold with it.
 
-        A failure of type `rate_limited` closes the provider of the task's type by the same commit.
+        `group_id`, where it is known that the task has one, saves a second look. A failure of type
+        `rate_limited` closes the provider of the task's type by the same commit.
         """
 
-        def decide(states: States, meta: Metadata) -> Sequence[Event]:
-            return metering.proceed(states[task_id], states[account_id], command, meta)
+        def decide(states: States, meta: Metadata, group: Group | None) -> Sequence[Event]:
+            return metering.proceed(states[task_id], states[account_id], command, meta, group)
 
         find = None
         if isinstance(command, task.FailTask):
             asked = command.retry_after_seconds
             find = self._closing(task_id, command.token, command.failure, asked)
-        streams = _both(task_id, account_id)
         origin = Origin(actor=worker)
-        return await self._execute(decide, origin, streams=streams, find=find, once=once)
+        return await self._on_task(
+            task_id, account_id, decide, origin, group_id=group_id, find=find, once=once
+        )
+
+    async def _on_task(
+        self,
+        task_id: UUID,
+        account_id: UUID,
+        decide: OnTask,
+        origin: Origin,
+        *,
+        group_id: UUID | None = None,
+        find: Find | None = None,
+        once: Once | None = None,
+    ) -> Committed:
+        """Decide on a task with its ledger, and with its group if it is a member of one."""
+
+        def with_group(states: States, meta: Metadata) -> Sequence[Event]:
+            current: Task | None = states[task_id]
+            if current is None or current.group_id is None:
+                return decide(states, meta, None)
+            if current.group_id != group_id:
+                raise StreamNeeded(Stream(GROUPS, current.group_id))
+            return decide(states, meta, states[group_id])
+
+        groups = () if group_id is None else (Stream(GROUPS, group_id),)
+        streams = (*_both(task_id, account_id), *groups)
+        try:
+            return await self.execute(with_group, origin, streams=streams, find=find, once=once)
+        except StreamNeeded as needed:
+            if group_id is not None:
+                raise
+            found = needed.stream.id
+        return await self._on_task(
+            task_id, account_id, decide, origin, group_id=found, find=find, once=once
+        )
 
     async def reach_stage(
         self,
@@ -359,7 +407,7 @@ class CommandBus:
             return metering.proceed(states[task_id], None, command, meta)
 
         origin = Origin(actor=worker)
-        return await self._execute(decide, origin, streams=(Stream(TASKS, task_id),), once=once)
+        return await self.execute(decide, origin, streams=(Stream(TASKS, task_id),), once=once)
 
     async def complete(
         self,
@@ -369,11 +417,14 @@ class CommandBus:
         token: int,
         result: Raw,
         worker: str,
+        group_id: UUID | None = None,
         once: Once | None = None,
     ) -> Committed:
         """Record the result and capture the hold, in one commit."""
         command = task.CompleteTask(token=token, result=result)
-        return await self.proceed(task_id, account_id, command, worker=worker, once=once)
+        return await self.proceed(
+            task_id, account_id, command, worker=worker, group_id=group_id, once=once
+        )
 
     async def fail(
         self,
@@ -384,12 +435,13 @@ class CommandBus:
         failure: Failure,
         worker: str,
         retry_after_seconds: float | None = None,
+        group_id: UUID | None = None,
         once: Once | None = None,
     ) -> Committed:
         """Record the failure: another attempt comes later, or the hold is released with the end."""
         chance = _chance()
 
-        def decide(states: States, meta: Metadata) -> Sequence[Event]:
+        def decide(states: States, meta: Metadata, group: Group | None) -> Sequence[Event]:
             current: Task | None = states[task_id]
             command = self.failing(
                 "" if current is None else current.type,
@@ -398,12 +450,13 @@ class CommandBus:
                 retry_after_seconds=retry_after_seconds,
                 chance=chance,
             )
-            return metering.proceed(current, states[account_id], command, meta)
+            return metering.proceed(current, states[account_id], command, meta, group)
 
         find = self._closing(task_id, token, failure, retry_after_seconds)
-        streams = _both(task_id, account_id)
         origin = Origin(actor=worker)
-        return await self._execute(decide, origin, streams=streams, find=find, once=once)
+        return await self._on_task(
+            task_id, account_id, decide, origin, group_id=group_id, find=find, once=once
+        )
 
     def _closing(
         self, task_id: UUID, token: int, failure: Failure, asked_seconds: float | None
@@ -445,11 +498,14 @@ class CommandBus:
         token: int,
         reason: str,
         worker: str,
+        group_id: UUID | None = None,
         once: Once | None = None,
     ) -> Committed:
         """Hand a task back to the queue, unfinished."""
         command = task.ReleaseTask(token=token, reason=reason)
-        return await self.proceed(task_id, account_id, command, worker=worker, once=once)
+        return await self.proceed(
+            task_id, account_id, command, worker=worker, group_id=group_id, once=once
+        )
 
     # The service's own
 
@@ -479,19 +535,17 @@ class CommandBus:
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             events: list[Event] = []
-            ledgers = {s.id: states[s.id] for s in found if s.aggregate is LEDGERS}
+            books: Books = {s.id: states[s.id] for s in found if s.aggregate is not TASKS}
             for swept in (states[s.id] for s in found if s.aggregate is TASKS):
                 command = None if swept.ended else command_for(swept)
                 if command is None:
                     continue
-                decided = metering.proceed(swept, ledgers[swept.account_id], command, meta)
-                for event in decided:
-                    if event.originator_id == swept.account_id:
-                        ledgers[swept.account_id] = ledger.evolve(ledgers[swept.account_id], event)
-                events += decided
+                group = None if swept.group_id is None else books[swept.group_id]
+                paying = books[swept.account_id]
+                events += _entered(metering.proceed(swept, paying, command, meta, group), books)
             return events
 
-        await self._execute(decide, origin, find=remember)
+        await self.execute(decide, origin, find=remember)
         return sum(stream.aggregate is TASKS for stream in found)
 
     async def execute(
@@ -504,19 +558,7 @@ class CommandBus:
         find: Find | None = None,
         once: Once | None = None,
     ) -> Committed:
-        """Carry out a command that a module of its own decides; see `Decision`."""
-        return await self._execute(decide, origin, streams=streams, new=new, find=find, once=once)
-
-    async def _execute(
-        self,
-        decide: Callable[[States, Metadata], Sequence[Event]],
-        origin: Origin,
-        *,
-        streams: tuple[Stream, ...] = (),
-        new: tuple[Stream, ...] = (),
-        find: Find | None = None,
-        once: Once | None = None,
-    ) -> Committed:
+        """Carry out a command, maybe one that a module of its own decides; see `Decision`."""
         command_id = new_id()
         committed = await self._committer.execute(
             Decision(
@@ -546,11 +588,21 @@ def _both(task_id: UUID, account_id: UUID) -> tuple[Stream, Stream]:
     return Stream(TASKS, task_id), Stream(LEDGERS, account_id)
 
 
+def _entered(events: Sequence[Event], books: Books) -> Sequence[Event]:
+    """The same events, once `books` are as they leave them."""
+    for event in events:
+        stream_id = event.originator_id
+        if stream_id in books:
+            books[stream_id] = AGGREGATE_OF[type(event)].evolve(books[stream_id], event)
+    return events
+
+
 def _startable(state: Task | None) -> bool:
     return state is not None and state.claimable
 
 
-def _account(states: States, account_id: UUID) -> ledger.CreditLedger:
+def account_in(states: States, account_id: UUID) -> ledger.CreditLedger:
+    """Raises `NotFound`."""
     account: ledger.CreditLedger | None = states[account_id]
     if account is None:
         raise NotFound("There is no such account.")

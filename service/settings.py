@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from domain.errors import TallystickError
+from domain.group import MEMBERS_MAX, PARALLEL
 
 PREFIX = "TALLYSTICK_"
 FILE_VARIABLE = "TALLYSTICK_CONFIG"
@@ -99,6 +100,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     json_depth_max: Annotated[
         int, Meta(ge=4, le=200, description="Deepest nesting of a JSON request body.")
     ] = 32
+    group_members_max: Annotated[
+        int, Meta(ge=1, le=MEMBERS_MAX, description="Most tasks of one group.")
+    ] = MEMBERS_MAX
+    group_parallel_tasks: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=MEMBERS_MAX,
+            description="Tasks of a group that are at work at one time, unless it says otherwise.",
+        ),
+    ] = PARALLEL
     page_items_max: Annotated[
         int, Meta(ge=1, le=1_000, description="Most items on one page of a list.")
     ] = 200

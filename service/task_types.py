@@ -94,10 +94,14 @@ class TaskTypes:
         try:
             decoded: msgspec.Struct = self._decoders[name].decode(data)
         except msgspec.ValidationError as error:
-            sentence, pointer = _pointer(str(error))
-            detail = "The input does not fit the task type."
-            raise InvalidInput(detail, ("/input" + pointer, sentence)) from error
+            raise invalid_form(error, "The input does not fit the task type.") from error
         return decoded
+
+
+def invalid_form(error: msgspec.ValidationError, detail: str) -> InvalidInput:
+    """The refusal of an `input` that is not of the form asked for."""
+    sentence, pointer = _pointer(str(error))
+    return InvalidInput(detail, ("/input" + pointer, sentence))
 
 
 def _pointer(message: str) -> tuple[str, str]:

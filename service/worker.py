@@ -308,7 +308,11 @@ class Worker:
         while True:
             try:
                 committed = await self._bus.proceed(
-                    task.id, task.account_id, command, worker=self.name
+                    task.id,
+                    task.account_id,
+                    command,
+                    worker=self.name,
+                    group_id=task.group_id,
                 )
             except DomainError as refusal:
                 _log.warning("end.refused", error=str(refusal))

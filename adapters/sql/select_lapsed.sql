@@ -1,4 +1,4 @@
-SELECT id, account_id
+SELECT id, account_id, group_id
 FROM tasks
 WHERE status IN ('running', 'cancelling')
     AND lease_until < clock_timestamp()

@@ -1,4 +1,4 @@
-SELECT id, account_id
+SELECT id, account_id, group_id
 FROM tasks
 WHERE status IN ('queued', 'backoff', 'running', 'cancelling')
     AND deadline_at < clock_timestamp()

@@ -119,7 +119,9 @@ async def complete_task(call: Call, given: Completion) -> Answer:
 
     async def command(target: Target, worker: str, once: Once | None) -> Committed:
         return await call.service.bus.complete(
-            *target,
+            target.task_id,
+            target.account_id,
+            group_id=target.group_id,
             token=given.token,
             result=await _clean_result(call, target.task_id, given.result),
             worker=worker,
@@ -156,7 +158,9 @@ async def fail_task(call: Call, given: FailureReport) -> Answer:
 
     async def command(target: Target, worker: str, once: Once | None) -> Committed:
         return await call.service.bus.fail(
-            *target,
+            target.task_id,
+            target.account_id,
+            group_id=target.group_id,
             token=given.token,
             failure=reason,
             worker=worker,
@@ -182,17 +186,24 @@ async def release_task(call: Call, given: HandBack) -> Answer:
 
     async def command(target: Target, worker: str, once: Once | None) -> Committed:
         return await call.service.bus.release(
-            *target, token=given.token, reason=given.reason, worker=worker, once=once
+            target.task_id,
+            target.account_id,
+            group_id=target.group_id,
+            token=given.token,
+            reason=given.reason,
+            worker=worker,
+            once=once,
         )
 
     return await _carry_out(call, given.worker, command)
 
 
 class Target(NamedTuple):
-    """The task of the path, and whose it is."""
+    """The task of the path, whose it is, and in which group."""
 
     task_id: UUID
     account_id: UUID
+    group_id: UUID | None
 
 
 Command = Callable[[Target, str, Once | None], Awaitable[Committed]]
@@ -201,7 +212,7 @@ Command = Callable[[Target, str, Once | None], Awaitable[Committed]]
 async def _carry_out(call: Call, worker: str | None, command: Command) -> Answer:
     """Run the worker's command on the task of the path and show what became of the task."""
     task_id = call.id("task")
-    target = Target(task_id, await call.front.owners.account_of(task_id))
+    target = Target(task_id, *await call.front.owners.of(task_id))
     actor = worker or call.origin.actor
     reply = await call.once(lambda once: command(target, actor, once), partial(_done, task_id))
     return reply.answer()

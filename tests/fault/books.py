@@ -13,8 +13,10 @@ from msgspec.structs import asdict
 
 from adapters.batch import task_of
 from adapters.mapper import EventMapper
-from domain import ledger, task
+from domain import group, ledger, task
 from domain.event import Event
+from domain.group import Group
+from domain.group_events import GroupEvent
 from domain.ledger import CreditLedger
 from domain.ledger_events import CreditsCaptured, CreditsHeld, CreditsReleased, LedgerEvent
 from domain.task import Task
@@ -51,6 +53,7 @@ class Books:
         self.events: list[Event] = [mapper.decode(row[1], row[2]) for row in rows]
         self.tasks: dict[UUID, Task] = {}
         self.ledgers: dict[UUID, CreditLedger] = {}
+        self.groups: dict[UUID, Group] = {}
         self._fold()
 
     @property
@@ -85,6 +88,8 @@ class Books:
             assert event.originator_version == versions[stream_id], "a stream has no gaps"
             if isinstance(event, LedgerEvent):
                 self.ledgers[stream_id] = ledger.evolve(self.ledgers.get(stream_id), event)
+            elif isinstance(event, GroupEvent):
+                self.groups[stream_id] = group.evolve(self.groups.get(stream_id), event)
             else:
                 self.tasks[stream_id] = task.evolve(self.tasks.get(stream_id), event)
 
@@ -108,7 +113,43 @@ class Books:
         live = {hold_id for account in self.ledgers.values() for hold_id in account.holds}
         assert live == opened.keys() - ended.keys()
         for state in self.tasks.values():
-            assert (state.hold_id in live) is not state.ended, "a task and its hold end together"
+            if state.group_id is None:
+                assert (state.hold_id in live) is not state.ended, (
+                    "a task and its hold end together"
+                )
+        for one in self.groups.values():
+            self._verify_group(one, live)
+
+    def _verify_group(self, one: Group, live: set[UUID]) -> None:
+        """I4, I5 and I7 for a group: its tasks, its one hold a run, and what that came to."""
+        assert (one.hold_id in live) is not one.ended, "a group and its hold end together"
+        for member in one.members:
+            known = self.tasks.get(member.task_id)
+            assert (known is None) is (member.status in {"pending", "skipped"})
+            if known is not None:
+                assert (known.group_id, known.ended) == (one.id, member.status != "active")
+                assert member.status in {"active", known.status}
+                assert member.charged == known.credits_charged
+        at_work = [t for t in self.tasks.values() if t.group_id == one.id and not t.ended]
+        assert len(at_work) == len(one.active) <= one.slots
+        for held in self.events:
+            if isinstance(held, CreditsHeld) and held.group_id == one.id:
+                self._verify_settlement(held, live)
+
+    def _verify_settlement(self, held: CreditsHeld, live: set[UUID]) -> None:
+        members = [task for task in self.tasks.values() if task.hold_id == held.hold_id]
+        ends = [
+            event
+            for event in self.events
+            if isinstance(event, CreditsCaptured | CreditsReleased)
+            and event.hold_id == held.hold_id
+        ]
+        assert len(ends) == (held.hold_id not in live)
+        charged = sum(task.credits_charged for task in members)
+        for end in ends:
+            captured = end.amount if isinstance(end, CreditsCaptured) else 0
+            back = end.released if isinstance(end, CreditsCaptured) else end.amount
+            assert (captured, captured + back) == (charged, held.amount)
 
 
 def _rows(connection: psycopg.Connection[Any], table: str) -> dict[UUID, dict[str, Any]]:

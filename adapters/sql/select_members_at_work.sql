@@ -1,0 +1,4 @@
+SELECT id
+FROM tasks
+WHERE group_id = %b
+    AND status NOT IN ('completed', 'failed', 'cancelled')
