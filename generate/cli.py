@@ -29,8 +29,8 @@ own, times are RFC 3339, and ids are those of the API.
 
 The commands `task`, `balance`, `statement` and `types` speak to a service over HTTP: the one named
 by `--url` and `--api-key`, else by `TALLYSTICK_URL` and `TALLYSTICK_API_KEY`, else the one that
-`tallystick dev` started in this folder. `accounts`, `grant`, `keys`, `types secret` and `migrate`
-work on the database itself. [Settings](settings.md) are the same for all.
+`tallystick dev` started in this folder. `statistics`, `accounts`, `grant`, `keys`, `types secret`
+and `migrate` work on the database itself. [Settings](settings.md) are the same for all.
 
 | exit status | meaning |
 | --- | --- |

@@ -1,5 +1,6 @@
--- By type: tasks that could start now, that may not yet, whose pause is not over, that are worked on; since when the
--- first that could start has waited. Waiting and delayed ones are counted from indexes alone.
+-- By type: tasks that could start now, that could but for a pause of their type or provider, that may not yet, whose
+-- own pause is not over, that are worked on; since when the first that could start has waited. Waiting and delayed ones
+-- are counted from indexes alone.
 WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS now),
 waiting AS (
     SELECT type, count(*) AS tasks
@@ -26,22 +27,31 @@ active AS (
 ),
 types AS (
     SELECT type FROM waiting UNION SELECT type FROM delayed UNION SELECT type FROM active
+),
+pauses AS (SELECT name FROM documents WHERE kind = 'pause' AND status = 'paused'),
+paused AS (
+    SELECT type
+    FROM types
+    LEFT JOIN provider_types AS p USING (type)
+    WHERE 'type:' || type IN (SELECT name FROM pauses) OR 'provider:' || p.provider IN (SELECT name FROM pauses)
 )
 SELECT
     type,
-    coalesce(w.tasks, 0) + coalesce(d.due, 0),
+    CASE WHEN h.type IS NULL THEN coalesce(w.tasks, 0) + coalesce(d.due, 0) ELSE 0 END,
+    CASE WHEN h.type IS NOT NULL THEN coalesce(w.tasks, 0) + coalesce(d.due, 0) ELSE 0 END,
     coalesce(d.delayed, 0),
     coalesce(d.backoff, 0),
     coalesce(a.tasks, 0),
-    least(d.oldest, (
+    CASE WHEN h.type IS NULL THEN least(d.oldest, (
         SELECT greatest(t.queued_at, t.not_before)
         FROM tasks AS t
         WHERE t.type = types.type AND t.status IN ('queued', 'backoff') AND t.delayed_until IS NULL
         ORDER BY greatest(t.queued_at, t.not_before)
         LIMIT 1
-    ))
+    )) END
 FROM types
 LEFT JOIN waiting AS w USING (type)
 LEFT JOIN delayed AS d USING (type)
 LEFT JOIN active AS a USING (type)
+LEFT JOIN paused AS h USING (type)
 ORDER BY type

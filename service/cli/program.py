@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "balance": "service.cli.own_account:balance",
         "statement": "service.cli.own_account:statement",
         "types": "service.cli.own_account:types",
+        "statistics": "service.cli.statistics:statistics",
         "accounts": "service.cli.accounts:accounts",
         "grant": "service.cli.accounts:grant",
         "keys": "service.cli.keys:keys",

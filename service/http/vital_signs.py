@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -15,11 +15,13 @@ from adapters.projection_status import Lag, ProjectionStatus
 from adapters.queue_depth import QueueDepth
 from adapters.vital_signs import pending_migrations
 from domain.errors import TallystickError
+from projections.statistics import hour_of
 from service.http.answer import Answer, json_answer
 from service.http.call import Call
 from service.http.metrics import MEDIA, Metrics, Series
 from service.http.refusals import NotReady
 from service.http.route import OPEN, route
+from service.statistics import TypeFigures, type_figures
 
 CHECK_SECONDS_MAX = 2.0
 """For each check: a prober wants its answer soon."""
@@ -134,6 +136,9 @@ async def _show_queue(call: Call) -> None:
         tasks: Series = {(d.type, s): getattr(d, s) for d in queue.types for s in _QUEUE_STATES}
         figures.show("tallystick_queue_tasks", "Tasks not ended.", tasks, "type", "state")
         _show_waiting(figures, queue)
+    recent = await _checked(_recent, call)
+    if isinstance(recent, list):
+        _show_times(figures, recent)
     projections = await _checked(_projections, call)
     if isinstance(projections, Projections):
         behind: Series = {(lag.projection,): float(lag.events) for lag in projections.lag}
@@ -151,7 +156,27 @@ def _show_waiting(figures: Metrics, queue: Queue) -> None:
     figures.show("tallystick_backlog", "1 while too many tasks wait.", backlogs, "type")
 
 
-_QUEUE_STATES = ("waiting", "delayed", "backoff", "active")
+def _show_times(figures: Metrics, recent: list[TypeFigures]) -> None:
+    waits: Series = {}
+    runs: Series = {}
+    for one in recent:
+        for series, times in ((waits, one.wait), (runs, one.run)):
+            if times is not None:
+                series |= {(one.type, q): getattr(times, name) for q, name in _QUANTILES.items()}
+    help_ = "Of the tasks that started in this hour and the last."
+    figures.show("tallystick_task_wait_seconds", help_, waits, "type", "quantile")
+    help_ = "Of the attempts that ended in this hour and the last."
+    figures.show("tallystick_task_run_seconds", help_, runs, "type", "quantile")
+
+
+_QUANTILES = {
+    "0.5": "p50_seconds",
+    "0.9": "p90_seconds",
+    "0.95": "p95_seconds",
+    "0.99": "p99_seconds",
+    "1": "max_seconds",
+}
+_QUEUE_STATES = ("waiting", "paused", "delayed", "backoff", "active")
 
 
 async def _checked(check: Callable[[Call], Awaitable[Any]], call: Call) -> Any:  # noqa: ANN401
@@ -189,6 +214,12 @@ async def _queue(call: Call) -> Queue | Uncounted:
         return Uncounted()
     backlogs = await call.service.backlogs.raised()
     return Queue(counted_at=queue.counted_at, types=queue.depths, backlogs=backlogs)
+
+
+async def _recent(call: Call) -> list[TypeFigures]:
+    since = hour_of(call.service.clock.now()) - timedelta(hours=1)
+    until = since + timedelta(hours=2)
+    return type_figures(await call.service.queries.statistics(since, until, bucket="total"))
 
 
 async def _projections(call: Call) -> Projections:

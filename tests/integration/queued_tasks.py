@@ -27,7 +27,8 @@ def put_tasks(
             " SELECT gen_random_uuid(), 1, gen_random_uuid(), %(type)s, %(status)s, 2, n, 1,"
             " now() - make_interval(secs => %(ago)s), now() + make_interval(secs => %(later)s),"
             " CASE WHEN NOT %(woken)s THEN now() + make_interval(secs => %(later)s) END,"
-            " now(), now(), json_build_object('n', n) FROM generate_series(1, %(number)s) AS n",
+            " now(), now() + interval '1 day', json_build_object('n', n)"
+            " FROM generate_series(1, %(number)s) AS n",
             {
                 "number": number,
                 "type": type_,

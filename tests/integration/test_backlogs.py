@@ -38,6 +38,7 @@ def counted(seconds: int, **waiting: int) -> QueueCount:
         QueueDepth(
             type=type_,
             waiting=number,
+            paused=99,
             delayed=99,
             backoff=99,
             active=99,
