@@ -31,6 +31,7 @@ from adapters.signing_secret import SigningSecrets
 from adapters.uploads import Uploads
 from adapters.wakeup import QUEUED, Wakeup
 from service.alerts import Alerts, load_alert_hooks
+from service.bulk_retries import BulkRetries
 from service.command_bus import CommandBus
 from service.gates import Gates
 from service.group_kinds import GroupKinds
@@ -56,6 +57,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     committer: Committer
     bus: CommandBus
     schedules: Schedules
+    bulk_retries: BulkRetries
     gates: Gates
     types: TaskTypes
     groups: Groups
@@ -150,6 +152,7 @@ async def open_service(
             pool=pool,
             committer=committer,
             bus=bus,
+            bulk_retries=BulkRetries(bus, types, pool),
             schedules=Schedules(bus, types, _schedule_limits(settings)),
             gates=Gates(bus, types, pool),
             types=types,

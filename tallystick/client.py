@@ -20,8 +20,10 @@ import msgspec
 from tallystick import exchange
 from tallystick.errors import ApiError, LimitReached, Unavailable, Unreachable, WaitTimeout
 from tallystick.exchange import Address, Call, RetryPolicy
+from tallystick.handler import FailureType
 from tallystick.models import (
     Account,
+    BulkRetry,
     HistoryEntry,
     Page,
     Priority,
@@ -144,6 +146,35 @@ class Client:
         """Run a failed task again, with a new hold."""
         path = exchange.task_path(task_id, "retry")
         return self._call(exchange.post(path, {}, key=idempotency_key), Task)
+
+    def retry_failed(  # noqa: PLR0913 - each is a condition
+        self,
+        tasks: Sequence[str] = (),
+        *,
+        type: Sequence[str] = (),  # noqa: A002 - the field's name
+        project: str | None = None,
+        failure_type: Sequence[FailureType] = (),
+        failed_after: datetime | None = None,
+        failed_before: datetime | None = None,
+        tasks_max: int = exchange.RETRIES_MAX,
+        preview: bool = False,
+        idempotency_key: str | None = None,
+    ) -> BulkRetry:
+        """Retry as many failed tasks as credits and limits allow, the first to fail first.
+
+        Those named, else those that fit; with `preview` it is only told what would be.
+        """
+        body = exchange.retries(
+            tasks,
+            type,
+            project,
+            failure_type,
+            failed_after,
+            failed_before,
+            tasks_max,
+            preview=preview,
+        )
+        return self._call(exchange.post("/v1/tasks/retries", body, key=idempotency_key), BulkRetry)
 
     def history(self, task_id: str) -> Iterator[HistoryEntry]:
         """The facts of the task's life, in order."""
@@ -309,6 +340,34 @@ class AsyncClient:
         """Run a failed task again, with a new hold."""
         path = exchange.task_path(task_id, "retry")
         return await self._call(exchange.post(path, {}, key=idempotency_key), Task)
+
+    async def retry_failed(  # noqa: PLR0913 - each is a condition
+        self,
+        tasks: Sequence[str] = (),
+        *,
+        type: Sequence[str] = (),  # noqa: A002 - the field's name
+        project: str | None = None,
+        failure_type: Sequence[FailureType] = (),
+        failed_after: datetime | None = None,
+        failed_before: datetime | None = None,
+        tasks_max: int = exchange.RETRIES_MAX,
+        preview: bool = False,
+        idempotency_key: str | None = None,
+    ) -> BulkRetry:
+        """As `Client.retry_failed`."""
+        body = exchange.retries(
+            tasks,
+            type,
+            project,
+            failure_type,
+            failed_after,
+            failed_before,
+            tasks_max,
+            preview=preview,
+        )
+        return await self._call(
+            exchange.post("/v1/tasks/retries", body, key=idempotency_key), BulkRetry
+        )
 
     def history(self, task_id: str) -> AsyncIterator[HistoryEntry]:
         """The facts of the task's life, in order."""

@@ -21,10 +21,13 @@ from tallystick.errors import (
     Unreachable,
     error_of,
 )
+from tallystick.handler import FailureType
 from tallystick.models import Page, Priority, TaskStatus
 
 WAIT_SECONDS_MAX = 60
 """Longest that the service holds an answer back, waiting for a task to end."""
+RETRIES_MAX = 1_000
+"""Most tasks of one retry in bulk."""
 USER_AGENT = "tallystick-python"
 
 T = TypeVar("T")
@@ -189,6 +192,31 @@ def filters(
         **{name: value for name, value in query.items() if value is not None},
         **times(created_after=created_after, created_before=created_before),
     }
+
+
+def retries(
+    tasks: Sequence[str],
+    type_: Sequence[str],
+    project: str | None,
+    failure_type: Sequence[FailureType],
+    failed_after: datetime | None,
+    failed_before: datetime | None,
+    tasks_max: int,
+    *,
+    preview: bool,
+) -> dict[str, object]:
+    """Body of a retry in bulk. Raises `InvalidArgument` for both tasks and conditions."""
+    conditions = {
+        "type": list(type_),
+        "project": project,
+        "failure_type": list(failure_type),
+        **times(failed_after=failed_after, failed_before=failed_before),
+    }
+    wanted = {name: value for name, value in conditions.items() if value}
+    if tasks and wanted:
+        raise InvalidArgument("name the tasks, or give conditions, not both")
+    which = {"tasks": list(tasks)} if tasks else {"filter": wanted}
+    return {**which, "tasks_max": tasks_max, "preview": preview}
 
 
 def times(**given: datetime | None) -> dict[str, str | Sequence[str]]:

@@ -96,6 +96,31 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         return result
 
 
+class RefusedRetry(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that was not retried, and why: the code and the sentence of the refusal."""
+
+    id: str
+    code: str
+    detail: str
+
+
+class BulkRetry(msgspec.Struct, frozen=True, kw_only=True):
+    """What a retry in bulk came to, or with `preview` would come to.
+
+    `matched` tasks were looked at, others may fit if `more`. `credits_needed` is the price of all
+    that can be retried, `credits_held` that of the `retried`; `available` is the balance before.
+    """
+
+    preview: bool
+    matched: int
+    more: bool
+    credits_needed: int
+    credits_held: int
+    available: int
+    retried: tuple[str, ...] = ()
+    refused: tuple[RefusedRetry, ...] = ()
+
+
 class ScheduleRefusal(msgspec.Struct, frozen=True, kw_only=True):
     """Why the firing for `due_at` was skipped: the refusal's code, and its sentence."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,9 @@ from service.cli.exits import Exit
 from service.cli.output import json_option, print_fields, print_json, print_table, say
 from service.cli.progress import ProgressView
 from tallystick.client import Client
-from tallystick.models import HistoryEntry, Priority, Task, TaskStatus
+from tallystick.exchange import RETRIES_MAX
+from tallystick.handler import FailureType
+from tallystick.models import BulkRetry, HistoryEntry, Priority, Task, TaskStatus
 
 LIST_TASKS = 20
 WAIT_SECONDS_MAX = 86_400
@@ -181,6 +184,63 @@ def retry(task_id: str, as_json: bool, url: str | None, api_key: str | None) -> 
         show_task(service.retry(task_id), as_json=as_json)
 
 
+@task.command("retry-failed")
+@click.argument("tasks", metavar="[TASK]...", nargs=-1)
+@click.option("--type", "type_", multiple=True, help="Only tasks of this type.")
+@click.option("--project", help="Only tasks of this project.")
+@click.option(
+    "--failure-type",
+    multiple=True,
+    type=click.Choice(get_args(FailureType)),
+    help="Only tasks that failed so; may be given several times.",
+)
+@click.option("--after", help="Only tasks that failed after this time (ISO 8601).")
+@click.option("--before", help="Only tasks that failed before this time (ISO 8601).")
+@click.option(
+    "--max",
+    "tasks_max",
+    type=click.IntRange(1, RETRIES_MAX),
+    default=RETRIES_MAX,
+    show_default=True,
+    help="At most this many.",
+)
+@click.option("--preview", is_flag=True, help="Only say what would be retried, and its price.")
+@click.option("--key", help="Idempotency key: the same one again retries nothing more.")
+@json_option
+@client_options
+def retry_failed(
+    tasks: tuple[str, ...],
+    type_: tuple[str, ...],
+    project: str | None,
+    failure_type: tuple[FailureType, ...],
+    after: str | None,
+    before: str | None,
+    tasks_max: int,
+    preview: bool,
+    key: str | None,
+    as_json: bool,
+    url: str | None,
+    api_key: str | None,
+) -> None:
+    """Run failed tasks again, the first to fail first: as many as credits and limits allow.
+
+    Those named, else those that fit the options. A refused one stays as it is.
+    """
+    with client(url, api_key) as service:
+        told = service.retry_failed(
+            tasks,
+            type=type_,
+            project=project,
+            failure_type=failure_type,
+            failed_after=read_time("--after", after),
+            failed_before=read_time("--before", before),
+            tasks_max=tasks_max,
+            preview=preview,
+            idempotency_key=key,
+        )
+    show_retries(told, as_json=as_json)
+
+
 @task.command()
 @click.argument("task_id", metavar="TASK")
 @json_option
@@ -259,6 +319,23 @@ def show_task(shown: Task, *, as_json: bool) -> None:
             "reused from": shown.reused_from,
             "failure": f"{shown.failure.type}: {shown.failure.message}" if shown.failure else None,
             "result": shown.result,
+        }
+    )
+
+
+def show_retries(told: BulkRetry, *, as_json: bool) -> None:
+    if as_json:
+        print_json(told)
+        return
+    reasons = Counter(one.code for one in told.refused)
+    print_fields(
+        {
+            "matched": f"{told.matched}, and more" if told.more else told.matched,
+            "would be retried" if told.preview else "retried": len(told.retried),
+            "refused": ", ".join(f"{code}: {count}" for code, count in reasons.items()) or 0,
+            "credits needed": told.credits_needed,
+            "credits to hold" if told.preview else "credits held": told.credits_held,
+            "available before": told.available,
         }
     )
 

@@ -13,6 +13,7 @@ from service.http import (
     history,
     keys,
     pauses,
+    retries,
     schedules,
     statistics,
     task_types,
@@ -23,7 +24,7 @@ from service.http import (
 from service.http.route import Route
 
 GROUPS: dict[str, tuple[Route, ...]] = {
-    "Tasks": (*tasks.ROUTES, *history.ROUTES, *events.ROUTES, *task_types.ROUTES),
+    "Tasks": (*tasks.ROUTES, *retries.ROUTES, *history.ROUTES, *events.ROUTES, *task_types.ROUTES),
     "Schedules": schedules.ROUTES,
     "Accounts": accounts.ROUTES,
     "Workers": (*claims.ROUTES, *attempts.ROUTES, *tick.ROUTES),
