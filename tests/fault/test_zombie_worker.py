@@ -25,8 +25,8 @@ SECONDS_MAX = 30.0
 SETTINGS = {
     "TALLYSTICK_HANDLERS": "tests.fault.zombie_tasks:HANDLERS",
     "TALLYSTICK_HOOKS": "tests.fault.zombie_tasks:note",
-    "TALLYSTICK_LEASE_SECONDS": "1",
-    "TALLYSTICK_HEARTBEAT_SECONDS": "0.3",
+    "TALLYSTICK_LEASE_SECONDS": "2",
+    "TALLYSTICK_HEARTBEAT_SECONDS": "0.4",
     "TALLYSTICK_DRAIN_SECONDS_MAX": "0.1",
 }
 
@@ -61,33 +61,39 @@ def home(tmp_path: Path, database: str) -> Home:
     return Home(tmp_path, database, SETTINGS)
 
 
+FILES = ("began", "go", "inherited", "enough")
+
+
 @pytest.mark.parametrize(
-    ("deed", "told_to_stop"),
+    ("deed", "heir", "told_to_stop"),
     [
-        *((deed, False) for deed in get_args(Deed)),
-        # The whole process is told to stop: it hands back, or ends, what is not its own any more.
-        ("complete", True),
-        ("nothing", True),
+        *((deed, "at work", False) for deed in get_args(Deed)),
+        ("complete", "done", False),
+        # The whole process is told to stop: it hands back what is not its own any more.
+        ("nothing", "at work", True),
     ],
 )
 async def test_whatever_it_does_is_refused_and_the_heirs_result_stands(
     home: Home,
     database: str,
     deed: Deed,
+    heir: str,
     told_to_stop: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    began, go = home.folder / "began", home.folder / "go"
+    files = {name: home.folder / name for name in FILES}
     async with opened(database, [oversleeping]) as bench:
         with home.started("process"), home.started("work") as zombie:
-            task_id = await bench.submit(
-                "oversleeping", {"began": str(began), "go": str(go), "deed": deed}
-            )
-            await asyncio.to_thread(until, began.exists, "the first attempt")
+            given = {name: str(path) for name, path in files.items()} | {"deed": deed}
+            task_id = await bench.submit("oversleeping", given)
+            await asyncio.to_thread(until, files["began"].exists, "the first attempt")
             with home.started("work"):
                 with stopped(zombie):
-                    task = await ended(bench, task_id)
-                    settled = Books(database).verify().events
-                    go.touch()
+                    await asyncio.to_thread(until, files["inherited"].exists, "the heir")
+                    if heir == "done":
+                        files["enough"].touch()
+                        await ended(bench, task_id)
+                    before = Books(database).verify().events
+                    files["go"].touch()
                     if told_to_stop:
                         zombie.process.send_signal(signal.SIGTERM)
                 await asyncio.to_thread(
@@ -96,8 +102,11 @@ async def test_whatever_it_does_is_refused_and_the_heirs_result_stands(
                 if not told_to_stop:
                     zombie.process.send_signal(signal.SIGTERM)
                 assert await asyncio.to_thread(zombie.process.wait, SECONDS_MAX) == 0
+                assert Books(database).verify().events == before, "nothing came of it"
+                files["enough"].touch()
+                task = await ended(bench, task_id)
             assert heard(home, zombie) == ["active", "stalled"]
-        assert Books(database).verify().events == settled, "nothing came of it"
+        Books(database).verify()
         assert (task.status, task.attempt) == ("completed", 2)
         assert bench.result(task_id) == {"attempt": 2}
         assert bench.money() == (CREDITS - 3, 0, 3)

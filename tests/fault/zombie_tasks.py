@@ -16,11 +16,16 @@ Deed = Literal["complete", "fail", "stage", "progress", "nothing"]
 
 
 class Night(msgspec.Struct, frozen=True, kw_only=True):
-    """The first attempt makes the file `began`, sleeps until there is `go`, and does `deed`."""
+    """The first attempt makes the file `began`, sleeps until there is `go`, and does `deed`.
+
+    The second, its heir's, makes the file `inherited` and goes on until there is `enough`.
+    """
 
     began: str
     go: str
     deed: Deed
+    inherited: str
+    enough: str
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,11 +35,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 @handler("oversleeping", price_credits=3, stages={"awake": 50})
 async def oversleeping(task: Night, context: Context) -> Outcome:
     if context.attempt > 1:
+        await _wait(task.inherited, task.enough)
         return Outcome(attempt=context.attempt)
-    began, go = Path(task.began), Path(task.go)
-    await asyncio.to_thread(began.touch)
-    while not await asyncio.to_thread(go.exists):  # noqa: ASYNC110 - the test is another process
-        await asyncio.sleep(LOOK_SECONDS)
+    await _wait(task.began, task.go)
     match task.deed:
         case "fail":
             raise TaskFailure("param_error", "Too late.")
@@ -43,6 +46,12 @@ async def oversleeping(task: Night, context: Context) -> Outcome:
         case "progress" | "nothing":
             await _go_on(task.deed, context)
     return Outcome(attempt=context.attempt)
+
+
+async def _wait(told: str, awaited: str) -> None:
+    await asyncio.to_thread(Path(told).touch)
+    while not await asyncio.to_thread(Path(awaited).exists):  # noqa: ASYNC110 - another process
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _go_on(deed: Deed, context: Context) -> None:
