@@ -5,7 +5,7 @@ WITH reported AS (
 locked AS (
     SELECT t.id
     FROM tasks AS t
-    JOIN reported AS r ON r.id = t.id
+    JOIN reported AS r ON r.id = t.id AND r.token = t.token
     WHERE t.status IN ('running', 'cancelling')
     ORDER BY t.id
     FOR NO KEY UPDATE OF t
