@@ -21,6 +21,7 @@ from tallystick import exchange
 from tallystick.errors import ApiError, LimitReached, Unavailable, Unreachable, WaitTimeout
 from tallystick.exchange import Address, Call, RetryPolicy
 from tallystick.handler import FailureType
+from tallystick.live import follow, follow_async
 from tallystick.models import (
     Account,
     BulkRetry,
@@ -28,11 +29,13 @@ from tallystick.models import (
     Page,
     Priority,
     StatementLine,
+    StreamEvent,
     Task,
     TaskStatus,
     TaskType,
 )
 from tallystick.schedules import AsyncSchedules, Schedules
+from tallystick.stream import Following
 
 T = TypeVar("T")
 CONNECT_SECONDS_MAX = 5.0
@@ -123,6 +126,29 @@ class Client:
             if task.ended:
                 return
             self._pause(waiting.pause(poll_seconds))
+
+    def stream(self, task_id: str, *, timeout_seconds: float) -> Iterator[StreamEvent]:
+        """The task's present state, then live each of its facts once, and progress, to its end.
+
+        Goes on by itself where the connection is lost. Raises `WaitTimeout`; a quiet stream may
+        notice up to 15 s late that the time is over.
+        """
+        path = exchange.task_path(task_id, "events")
+        following = Following(path, timeout_seconds, self._retries, to_end=True)
+        return follow(self._http, following, self._pause)
+
+    def events(
+        self, *, after: int | None = None, timeout_seconds: float | None = None
+    ) -> Iterator[StreamEvent]:
+        """The account's present state, then live each fact of its tasks and credits, and progress.
+
+        With `after`, the position of an event of before, instead each fact past it. Ends with the
+        time, if there is one, or when you stop.
+        """
+        following = Following(
+            "/v1/events", timeout_seconds, self._retries, to_end=False, after=after
+        )
+        return follow(self._http, following, self._pause)
 
     def list(
         self,
@@ -315,6 +341,28 @@ class AsyncClient:
             if task.ended:
                 return
             await asyncio.sleep(waiting.pause(poll_seconds))
+
+    def stream(self, task_id: str, *, timeout_seconds: float) -> AsyncIterator[StreamEvent]:
+        """The task's present state, then live each of its facts once, and progress, to its end.
+
+        Goes on by itself where the connection is lost. Raises `WaitTimeout`.
+        """
+        path = exchange.task_path(task_id, "events")
+        following = Following(path, timeout_seconds, self._retries, to_end=True)
+        return follow_async(self._http, following)
+
+    def events(
+        self, *, after: int | None = None, timeout_seconds: float | None = None
+    ) -> AsyncIterator[StreamEvent]:
+        """The account's present state, then live each fact of its tasks and credits, and progress.
+
+        With `after`, the position of an event of before, instead each fact past it. Ends with the
+        time, if there is one, or when you stop.
+        """
+        following = Following(
+            "/v1/events", timeout_seconds, self._retries, to_end=False, after=after
+        )
+        return follow_async(self._http, following)
 
     def list(
         self,

@@ -273,7 +273,7 @@ def read(response: httpx.Response, type_: type[T]) -> T:
         raise Unreachable(f"{answer}; is the address right?", transient=False) from error
 
 
-def unreachable(url: str, error: httpx.HTTPError) -> Unreachable:
+def unreachable(url: str, error: httpx.HTTPError | TimeoutError) -> Unreachable:
     """No answer came from `url`, which leaves open whether the request did."""
     reason = str(error) or type(error).__name__
     return Unreachable(f"{url} does not answer: {reason}", transient=True)

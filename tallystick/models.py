@@ -246,6 +246,23 @@ class TaskType(msgspec.Struct, frozen=True, kw_only=True):
     output_schema: dict[str, Any] | None = None
 
 
+class StreamEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """What a live stream tells.
+
+    `type` is `task` or `account` (the present state, first), a fact such as `task.started` or
+    `credits.held`, or `progress` (between facts; without a `position` in the log). `task` is the
+    task right after it, without its input; `data` is what a movement of credits, another fact or
+    the progress has of its own.
+    """
+
+    type: str
+    position: int | None = None
+    at: datetime | None = None
+    task: Task | None = None
+    account: Account | None = None
+    data: dict[str, Any] = {}
+
+
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     """One page of anything; its items are decoded by who asked."""
 

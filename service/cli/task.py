@@ -15,6 +15,7 @@ import rich_click as click
 
 from service.cli.address import client, client_options
 from service.cli.exits import Exit
+from service.cli.following import follow
 from service.cli.output import json_option, print_fields, print_json, print_table, say
 from service.cli.progress import ProgressView
 from tallystick.client import Client
@@ -24,6 +25,7 @@ from tallystick.models import BulkRetry, HistoryEntry, Priority, Task, TaskStatu
 
 LIST_TASKS = 20
 WAIT_SECONDS_MAX = 86_400
+WATCH_SECONDS = 3_600
 
 
 @click.group()
@@ -86,16 +88,16 @@ def submit(
         if wait_seconds is None:
             show_task(submitted, as_json=as_json)
         else:
+            say(f"Submitted {submitted.id}.")
             sys.exit(_await(service, submitted, wait_seconds, as_json=as_json))
 
 
 def _await(service: Client, submitted: Task, seconds: float, *, as_json: bool) -> Exit:
     """Show how it goes, then how it ended."""
-    say(f"Submitted {submitted.id}.")
     last = submitted
     try:
         with ProgressView() as view:
-            for last in service.watch(submitted.id, timeout_seconds=seconds):
+            for last in follow(service, submitted.id, seconds):
                 view.show(last)
     except KeyboardInterrupt:
         say(f"It goes on: `tallystick task show {submitted.id}`.")
@@ -112,6 +114,27 @@ def show(task_id: str, as_json: bool, url: str | None, api_key: str | None) -> N
     """Show one task, with its result."""
     with client(url, api_key) as service:
         show_task(service.get(task_id), as_json=as_json)
+
+
+@task.command()
+@click.argument("task_id", metavar="TASK")
+@click.option(
+    "--wait",
+    "wait_seconds",
+    type=click.FloatRange(0, WAIT_SECONDS_MAX),
+    default=WATCH_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="At most this long; a task that did not complete exits with 1.",
+)
+@json_option
+@client_options
+def watch(
+    task_id: str, wait_seconds: float, as_json: bool, url: str | None, api_key: str | None
+) -> None:
+    """Show live how a task goes, to its end, and how it ended."""
+    with client(url, api_key) as service:
+        sys.exit(_await(service, service.get(task_id), wait_seconds, as_json=as_json))
 
 
 @task.command("list")

@@ -35,6 +35,9 @@ def test_a_task_goes_its_way_by_commands_alone(home: Home) -> None:
     second = home.run("task", "submit", "wait_for_go", signals(home.folder), *key)
     assert second.json["id"] == first.json["id"]
 
+    watched = home.run("task", "watch", task_id, "--wait", "30", "--json")
+    assert (watched.status, watched.json["status"]) == (OK, "completed")
+    assert "100 % completed" in watched.err
     history = home.run("task", "history", task_id, "--json").json_lines
     assert history[0]["type"] == "task.submitted"
     kinds = {line["kind"] for line in home.run("statement", "--json").json_lines}

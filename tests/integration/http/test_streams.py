@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from service.identifiers import parse_id
+from tallystick import AsyncClient, Client
 from tests.integration.http.api import FINAL, PRICE, SETUP, Api, running_api
 from tests.integration.http.sse import SECONDS_MAX, Heard, listening, open_streams
 
@@ -369,6 +370,30 @@ async def test_positions_only_grow(api: Api) -> None:
             assert event is not None
             ids.append(event.id or 0)
     assert all(before < after for before, after in pairwise(ids))
+
+
+async def test_the_clients_read_a_stream_of_the_service_to_its_end(api: Api) -> None:
+    """Also the client for threads; both see what the log has."""
+    task = await api.submit()
+
+    def read() -> list[int | None]:
+        with Client(api.url, api.secrets["user"]) as client:
+            return [e.position for e in client.stream(task["id"], timeout_seconds=SECONDS_MAX)]
+
+    async with AsyncClient(api.url, api.secrets["user"]) as client:
+        in_thread = asyncio.create_task(asyncio.to_thread(read))
+        await open_streams(api, 1)
+        got: list[int | None] = []
+        async for event in client.stream(task["id"], timeout_seconds=SECONDS_MAX):
+            if not got:
+                await live(api, task)
+            got.append(event.position)
+        accounts = client.events(after=0, timeout_seconds=SECONDS_MAX)
+        first = await anext(accounts)
+    log = [position for position, _ in await log_of(api, task["id"])]
+    assert [position for position in got if position is not None] == log
+    assert [position for position in await in_thread if position is not None] == log
+    assert (first.type, first.task) == ("account.opened", None)
 
 
 class Stuck:
