@@ -27,7 +27,8 @@ def clean_text(value: str, length_max: int = TEXT_LENGTH_MAX) -> str:
 
     Carriage returns become newlines; NUL, DEL, C1 characters and lone surrogates go.
     """
-    return _UNSTORABLE.sub("", _LINE_ENDING.sub("\n", value))[:length_max]
+    plain = str.__str__(value)  # of somebody's own kind of text too
+    return _UNSTORABLE.sub("", _LINE_ENDING.sub("\n", plain))[:length_max]
 
 
 def clean_number(value: int | float | None) -> int | float | None:  # noqa: PYI041 - told apart
@@ -37,6 +38,16 @@ def clean_number(value: int | float | None) -> int | float | None:  # noqa: PYI0
     string or a nearby number: the type stays the same and nothing is made up.
     """
     return value if value is not None and -NUMBER_MAX <= value <= NUMBER_MAX else None
+
+
+def clean_count(value: object, most: int = NUMBER_MAX) -> int | None:
+    """`value` as a whole number of 0 to `most`, cut to them; None for what is no number."""
+    if not isinstance(value, int | float):
+        return None
+    try:
+        return max(0, min(most, int(value)))
+    except Exception:  # noqa: BLE001 - not finite, or somebody's own kind of number
+        return None
 
 
 def clean_json(

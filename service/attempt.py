@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import shutil
 import tempfile
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 from uuid import UUID
 
 import msgspec
@@ -16,14 +17,22 @@ from msgspec import Raw
 
 from adapters.queue import Heartbeat
 from domain.classification import classify
-from domain.cleaning import clean_json
+from domain.cleaning import clean_count, clean_json, clean_text
 from domain.errors import InvalidInput, UnknownTaskType
-from domain.failure import Failure, failure
+from domain.event import TEXT_LENGTH_MAX
+from domain.failure import Failure, FailureType, failure
+from domain.retry import RETRY_AFTER_SECONDS_MAX
 from domain.task import Task
 from tallystick.handler import Fetch, Handler, Objects, TaskCancelled, TaskFailure
 
 RESULT_BYTES_MAX = 512 * 1024
 """Largest result of a task, as JSON."""
+PERCENT_MAX = 99
+"""Of fine progress; 100 is left to the completion."""
+MESSAGE_LENGTH_MAX = 500
+CAUSE_LENGTH_MAX = 6_000
+"""End of a traceback that is kept, in code points: what was raised stands there."""
+_FAILURE_TYPES = frozenset(get_args(FailureType))
 
 
 class StageReached(Protocol):
@@ -95,15 +104,18 @@ class Attempt:
         completed: int | None = None,
         total: int | None = None,
     ) -> None:
-        """Keep the newest progress for the next heartbeat. Raises `TaskCancelled`."""
+        """Keep the newest progress for the next heartbeat. Raises `TaskCancelled`.
+
+        What cannot be kept is left out: a bad report costs nobody a lease.
+        """
         self._guard()
         self._news = Heartbeat(
             task_id=self.task_id,
             token=self._token,
-            percent=max(0, min(99, percent)),
-            message=message[:500] or None,
-            completed=completed,
-            total=total,
+            percent=clean_count(percent, PERCENT_MAX),
+            message=_text(message, MESSAGE_LENGTH_MAX),
+            completed=clean_count(completed),
+            total=clean_count(total),
         )
 
     @property
@@ -152,10 +164,18 @@ async def perform(handler: Handler, task_input: msgspec.Struct, attempt: Attempt
     async with asyncio.timeout(handler.attempt_seconds_max):
         if handler.threaded:
             context = ThreadAttempt(attempt, asyncio.get_running_loop())
-            result = await asyncio.to_thread(handler.function, task_input, context)
+            result = await asyncio.to_thread(_called, handler, task_input, context)
         else:
             result = await handler.function(task_input, attempt)
     return clean_result(handler, result)
+
+
+def _called(handler: Handler, task_input: msgspec.Struct, context: ThreadAttempt) -> object:
+    """Run a handler in its thread. A `StopIteration` cannot pass to whoever waits for a thread."""
+    try:
+        return handler.function(task_input, context)
+    except StopIteration as error:
+        raise RuntimeError("the handler raised StopIteration") from error
 
 
 def clean_result(handler: Handler, result: object) -> Raw:
@@ -175,12 +195,63 @@ def clean_result(handler: Handler, result: object) -> Raw:
 
 
 def failure_of(error: BaseException, stage: str | None) -> Failure:
-    """The one place where an exception becomes a failure, in words for user and operator."""
-    detail = "".join(traceback.format_exception(error))[-6000:]
+    """The one place where an exception becomes a failure, in words for user and operator.
+
+    Never raises, whatever was raised: what cannot be told is left out.
+    """
+    detail = _cause(error)
     if isinstance(error, TaskFailure):
-        return failure(
-            error.type, message=error.message, detail=detail, stage=stage, retryable=error.retryable
-        )
+        return _stated(error, detail, stage)
     if isinstance(error, UnknownTaskType | InvalidInput):
         return failure("param_error", message=str(error), detail=detail, stage=stage)
-    return failure(classify(error), detail=detail, stage=stage)
+    return failure(_classified(error), detail=detail, stage=stage)
+
+
+def retry_after_seconds_of(error: BaseException) -> float | None:
+    """How long a provider asked to wait, says the handler; None when it said nothing sensible."""
+    if not isinstance(error, TaskFailure) or error.retry_after_seconds is None:
+        return None
+    try:
+        return float(max(0, min(math.ceil(error.retry_after_seconds), RETRY_AFTER_SECONDS_MAX)))
+    except Exception:  # noqa: BLE001 - not finite, or no number at all
+        return None
+
+
+def _stated(error: TaskFailure, detail: str, stage: str | None) -> Failure:
+    """In the handler's own words, as far as they are of the kind that is asked for."""
+    return failure(
+        error.type if _is_failure_type(error.type) else "unknown",
+        message=_text(error.message, TEXT_LENGTH_MAX),
+        detail=detail,
+        stage=stage,
+        retryable=_flag(error.retryable),
+    )
+
+
+def _text(said: object, length_max: int) -> str | None:
+    return clean_text(said, length_max) or None if isinstance(said, str) else None
+
+
+def _flag(said: object) -> bool | None:
+    return said if isinstance(said, bool) else None
+
+
+def _is_failure_type(said: object) -> bool:
+    return isinstance(said, str) and said in _FAILURE_TYPES
+
+
+def _cause(error: BaseException) -> str:
+    """The end of the traceback; the class alone where an exception cannot be told."""
+    try:
+        return "".join(traceback.format_exception(error))[-CAUSE_LENGTH_MAX:]
+    except BaseException:  # noqa: BLE001 - its own methods may raise anything; it may nest too deep
+        return (
+            f"{type(error).__module__}.{type(error).__qualname__}, whose traceback cannot be told"
+        )
+
+
+def _classified(error: BaseException) -> FailureType:
+    try:
+        return classify(error)
+    except BaseException:  # noqa: BLE001 - its own methods may raise anything
+        return "unknown"

@@ -26,7 +26,6 @@ from domain.errors import (
     TallystickError,
     Unavailable,
 )
-from domain.failure import Failure
 from domain.task import (
     CompleteTask,
     ConfirmCancel,
@@ -35,13 +34,13 @@ from domain.task import (
     RunCommand,
     Task,
 )
-from service.attempt import Attempt, failure_of, perform
+from service.attempt import Attempt, failure_of, perform, retry_after_seconds_of
 from service.command_bus import CommandBus
 from service.hooks import Hooks, Moment, Notice
 from service.identifiers import new_id
 from service.push import Push
 from service.task_types import TaskTypes
-from tallystick.handler import Fetch, Handler, Objects, TaskCancelled, TaskFailure
+from tallystick.handler import Fetch, Handler, Objects, TaskCancelled
 
 _log = structlog.get_logger(__name__)
 RECORD_PAUSE_SECONDS = 0.2
@@ -263,15 +262,16 @@ class Worker:
                 return "accepted"
             else:
                 result = answered
-        except (asyncio.CancelledError, TaskCancelled) as error:
-            if held.stop_reason is None and isinstance(error, asyncio.CancelledError):
-                raise
-            return await self._record_stop(held)
         except LeaseLost:
             return self._lost(held)
-        except Exception as error:  # noqa: BLE001 - a handler may raise anything
-            failure = failure_of(error, held.attempt.reached if held.attempt else None)
-            return await self._record(held, self._failing(task, failure, error))
+        except BaseException as error:  # a handler may raise anything
+            if held.stop_reason is not None and isinstance(error, _STOPPED):
+                return await self._record_stop(held)
+            if isinstance(error, TaskCancelled):
+                return await self._record(held, ConfirmCancel(token=task.token))
+            if isinstance(error, asyncio.CancelledError) and _being_cancelled():
+                raise
+            return await self._record(held, self._failing(held, error))
         return await self._record(held, CompleteTask(token=task.token, result=result))
 
     async def _deliver(self, handler: Handler, task: Task) -> Raw | None:
@@ -281,11 +281,23 @@ class Worker:
             self._tell("accepted", task)
         return result
 
-    def _failing(self, task: Task, failure: Failure, error: BaseException) -> FailTask:
-        asked = error.retry_after_seconds if isinstance(error, TaskFailure) else None
+    def _failing(self, held: _Held, error: BaseException) -> FailTask:
+        failure = failure_of(error, held.attempt.reached if held.attempt else None)
         return self._bus.failing(
-            task.type, token=task.token, failure=failure, retry_after_seconds=asked
+            held.task.type,
+            token=held.task.token,
+            failure=failure,
+            retry_after_seconds=retry_after_seconds_of(error),
         )
+
+    def _instead(self, held: _Held, command: RunCommand, error: TallystickError) -> FailTask | None:
+        """The end to record where `command` was refused for good; None where there is no other."""
+        if isinstance(command, CompleteTask) and isinstance(error, CommandRejected):
+            return self._failing(held, error)
+        if isinstance(command, ConfirmCancel) and isinstance(error, IllegalTransition):
+            # The handler said that it was cancelled, and nobody had asked for that.
+            return self._failing(held, error) if error.state == "running" else None
+        return None
 
     async def _record_stop(self, held: _Held) -> str:
         token = held.task.token
@@ -315,14 +327,17 @@ class Worker:
                     group_id=task.group_id,
                 )
             except DomainError as refusal:
+                if (instead := self._instead(held, command, refusal)) is not None:
+                    command = instead
+                    continue
                 _log.warning("end.refused", error=str(refusal))
                 return self._lost(held) if isinstance(refusal, LeaseLost) else "refused"
             except CommandRejected as error:
-                if not isinstance(command, CompleteTask):
+                instead = self._instead(held, command, error)
+                if instead is None:
                     _log.exception("end.rejected")
                     return "rejected"
-                failure = failure_of(error, held.attempt.reached if held.attempt else None)
-                command = self._failing(task, failure, error)
+                command = instead
             except TallystickError as error:
                 _log.warning("end.delayed", error=str(error))
                 if held.stop_reason == "lost":
@@ -375,6 +390,9 @@ class Worker:
         except Unavailable as error:
             _log.warning("leases.failed", worker=self.name, error=str(error))
             return
+        except Exception:  # noqa: BLE001 - the edge: without this loop every lease here lapses
+            _log.exception("leases.failed", worker=self.name)
+            return
         for held, beat in zip(beating, beats, strict=True):
             if beat.percent is not None:
                 self._tell("progress", held.task, beat)
@@ -402,6 +420,15 @@ _MOMENTS: dict[str, Moment] = {
     "backoff": "retrying",
     "cancelled": "cancelled",
 }
+
+
+_STOPPED = (asyncio.CancelledError, TaskCancelled)
+
+
+def _being_cancelled() -> bool:
+    """Whether somebody cancels this job, or its handler only raised what a cancelled one does."""
+    job = asyncio.current_task()
+    return job is not None and job.cancelling() > 0
 
 
 def _has_news(held: _Held) -> bool:
