@@ -1,4 +1,4 @@
-"""Tells of backlogs: to the log, to the installation's own functions; never in anyone's way."""
+"""Tells of backlogs: the log, functions and an endpoint of the owner; never in anyone's way."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import structlog
 
 from adapters.backlogs import Alert, Backlogs, Channel, Notice
 from adapters.queue_depth import QueueCounter
+from service.alert_webhook import AlertWebhook
 from service.hooks import HOOK_SECONDS_MAX, load_function
 
 AlertHook = Callable[[Alert], Awaitable[None] | None]
-CHANNELS: tuple[Channel, ...] = ("hooks",)
 _log = structlog.get_logger(__name__)
 
 
@@ -25,23 +25,34 @@ class Alerts:
     """
 
     def __init__(
-        self, queue: QueueCounter, backlogs: Backlogs, hooks: Iterable[AlertHook] = ()
+        self,
+        queue: QueueCounter,
+        backlogs: Backlogs,
+        hooks: Iterable[AlertHook] = (),
+        webhook: AlertWebhook | None = None,
     ) -> None:
         self._queue = queue
         self._backlogs = backlogs
         self._hooks = tuple(hooks)
+        self._webhook = webhook
+        self._channels: tuple[Channel, ...] = ("hooks", "webhook") if webhook else ("hooks",)
 
     async def sweep(self) -> int:
-        """How many notices were told. Raises `Unavailable`."""
-        await self._backlogs.see(await self._queue.count(), CHANNELS)
+        """How many alerts were told by their hooks or endpoint. Raises `Unavailable`."""
+        await self._backlogs.see(await self._queue.count(), self._channels)
         notices = await self._backlogs.take()
-        for notice in notices:
-            await self._tell(notice)
-            await self._backlogs.told(notice)
-        return len(notices)
+        return sum(await asyncio.gather(*map(self._tell, notices)))
 
-    async def _tell(self, notice: Notice) -> None:
-        alert = notice.alert
+    async def _tell(self, notice: Notice) -> bool:
+        """Also done with what another process was to send, when this one knows no endpoint."""
+        if notice.channel == "hooks":
+            await self._tell_hooks(notice.alert)
+        elif self._webhook is not None and not await self._webhook(notice):
+            return False
+        await self._backlogs.told(notice)
+        return True
+
+    async def _tell_hooks(self, alert: Alert) -> None:
         log = _log.warning if alert.moment == "backlog.raised" else _log.info
         log(
             alert.moment,

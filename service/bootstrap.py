@@ -30,6 +30,7 @@ from adapters.signed_delivery import SignedDelivery
 from adapters.signing_secret import SigningSecrets
 from adapters.uploads import Uploads
 from adapters.wakeup import QUEUED, Wakeup
+from service.alert_webhook import AlertWebhook
 from service.alerts import Alerts, load_alert_hooks
 from service.bulk_retries import BulkRetries
 from service.command_bus import CommandBus
@@ -142,6 +143,7 @@ async def open_service(
         await wakeup.start()
         stack.push_async_callback(wakeup.close)
         guard = AddressGuard(allow_loopback=settings.allow_loopback_urls)
+        deliver = SignedDelivery(guard)
         types = TaskTypes([*SHIPPED, *discover(settings.handlers), *handlers])
         bus = CommandBus(committer, types, ReusableResults(pool))
         yield Service(
@@ -166,7 +168,12 @@ async def open_service(
             queries=Queries(pool),
             queue=queue,
             backlogs=backlogs,
-            alerts=Alerts(queue, backlogs, load_alert_hooks(settings.alert_hooks)),
+            alerts=Alerts(
+                queue,
+                backlogs,
+                load_alert_hooks(settings.alert_hooks),
+                _alert_webhook(settings, deliver, clock),
+            ),
             documents=Documents(pool),
             log=EventLog(pool, mapper, wakeup, poll_seconds=settings.poll_seconds),
             wakeup=wakeup,
@@ -179,7 +186,7 @@ async def open_service(
                 size_bytes_max=settings.download_bytes_max,
             ),
             signing_secrets=SigningSecrets(pool),
-            deliver=SignedDelivery(guard),
+            deliver=deliver,
             hooks=tuple(load_hooks(settings.hooks)),
         )
 
@@ -188,6 +195,14 @@ def _schedule_limits(settings: Settings) -> ScheduleLimits:
     return ScheduleLimits(
         schedules_max=settings.schedules_max, skips_max=settings.schedule_skips_max
     )
+
+
+def _alert_webhook(
+    settings: Settings, deliver: SignedDelivery, clock: DatabaseClock
+) -> AlertWebhook | None:
+    if settings.alert_webhook_url is None:
+        return None
+    return AlertWebhook(deliver, settings.alert_webhook_url, settings.alert_secret, clock.now)
 
 
 def _commit_limits(settings: Settings) -> CommitterLimits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import difflib
 import os
 import tomllib
@@ -18,10 +19,14 @@ from domain.group import MEMBERS_MAX, PARALLEL
 PREFIX = "TALLYSTICK_"
 FILE_VARIABLE = "TALLYSTICK_CONFIG"
 FILE_NAME = "tallystick.toml"
-SECRET_FIELDS = frozenset({"database_url", "object_store_url"})
+SECRET_FIELDS = frozenset(
+    {"alert_webhook_secret", "alert_webhook_url", "database_url", "object_store_url"}
+)
 """Their values may hold passwords, and are never shown."""
 LIST_FIELDS = frozenset({"alert_hooks", "handlers", "hooks"})
 """In the environment their items are separated by commas."""
+SECRET_BYTES_MIN, SECRET_BYTES_MAX = 24, 64
+"""Of what signs webhooks, as the standard has it."""
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
 _NAMED_OTHERWISE = {"database_url": "DATABASE_URL", "data_folder": "TALLYSTICK_DATA"}
@@ -238,6 +243,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float,
         Meta(ge=0, le=86_400, description="How long more than that must wait before the alert."),
     ] = 60.0
+    alert_webhook_url: Annotated[
+        str | None,
+        Meta(
+            max_length=2_048,
+            description="Where a backlog, and its end, are sent to, as signed Standard Webhooks."
+            " Unset: nowhere.",
+        ),
+    ] = None
+    alert_webhook_secret: Annotated[
+        str | None,
+        Meta(
+            pattern=r"^whsec_[A-Za-z0-9+/]{32,88}={0,2}$",
+            description="What signs them: `whsec_` and 24 to 64 bytes in base64.",
+        ),
+    ] = None
     alert_hooks: Annotated[
         tuple[str, ...],
         Meta(
@@ -271,6 +291,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 f" {variable_of('lease_seconds')} ({self.lease_seconds:g}), so that one lost"
                 " heartbeat loses no lease.",
             )
+        if self.alert_webhook_url is not None and not self.alert_secret:
+            name = variable_of("alert_webhook_secret")
+            raise BadSetting(name, "is needed with the URL: 24 to 64 bytes in base64.")
+
+    @property
+    def alert_secret(self) -> bytes:
+        """What signs alerts; nothing when it is unset or no base64."""
+        text = (self.alert_webhook_secret or "").removeprefix("whsec_")
+        try:
+            secret = base64.b64decode(text, validate=True)
+        except ValueError:
+            return b""
+        return secret if SECRET_BYTES_MIN <= len(secret) <= SECRET_BYTES_MAX else b""
 
     @property
     def postgres_folder(self) -> Path:

@@ -45,3 +45,11 @@ def one_value(dsn: str, query: str) -> Any:
         row = connection.execute(query.encode()).fetchone()
     assert row is not None
     return row[0]
+
+
+def pass_seconds(dsn: str, seconds: float) -> None:
+    """As if the notices of alerts had been taken so much longer ago."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "UPDATE alert_notices SET due_at = due_at - make_interval(secs => %s)", (seconds,)
+        )

@@ -7,18 +7,23 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 import pytest
+from standardwebhooks import Webhook
 
 from adapters.backlogs import Alert
 from service.alerts import load_alert_hooks
 from service.bootstrap import Service, open_service
 from service.processes import run_processors
-from service.settings import Settings
+from service.settings import BadSetting, Settings
 from service.tick import tick
 from tests.integration.heard_alerts import listen
-from tests.integration.queued_tasks import put_tasks
+from tests.integration.push_receiver import Receiver, answers, receiving
+from tests.integration.queued_tasks import one_value, pass_seconds, put_tasks
+
+SECRET = "whsec_" + "c2VjcmV0" * 4
 
 
 @pytest.fixture
@@ -70,6 +75,102 @@ async def test_a_tick_tells_too(database: str, services: list[Service]) -> None:
     put_tasks(database, 3, "of nobody here")
     await tick(services[0], 5)
     assert await moment(heard) == ("backlog.raised", "of nobody here")
+
+
+# The endpoint.
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as server:
+        yield server
+
+
+def sending(database: str, tmp_path: Path, url: str) -> Settings:
+    return Settings(
+        database_url=database,
+        data_folder=tmp_path,
+        backlog_tasks_max=2,
+        backlog_seconds=0,
+        alert_hooks=("tests.integration.heard_alerts:hear",),
+        alert_webhook_url=url,
+        alert_webhook_secret=SECRET,
+        allow_loopback_urls=True,
+    )
+
+
+async def test_an_alert_is_sent_signed_and_again_until_it_arrives(
+    database: str, tmp_path: Path, receiver: Receiver
+) -> None:
+    """Its failure is in nobody's way: the hooks hear of it at once, and once."""
+    heard = listen()
+    receiver.script += [answers("500 Oh"), answers("302 Elsewhere"), answers("204 Fine")]
+    put_tasks(database, 3, "video")
+    async with open_service(sending(database, tmp_path, receiver.url("/alerts"))) as service:
+        assert await service.alerts.sweep() == 1
+        assert await moment(heard) == ("backlog.raised", "video")
+        for seconds, told in ((30, 0), (60, 1)):
+            assert await service.alerts.sweep() == 0
+            pass_seconds(database, seconds)
+            assert await service.alerts.sweep() == told
+        pass_seconds(database, 9_999)
+        assert await service.alerts.sweep() == 0
+    assert heard.empty()
+    assert len(receiver.bodies) == 3
+    assert receiver.bodies[0] == receiver.bodies[2]
+    sent = Webhook(SECRET).verify(receiver.bodies[2], receiver.headers[2])
+    assert (sent["type"], sent["data"]["type"], sent["data"]["waiting"]) == (
+        ("backlog.raised", "video", 3)
+    )
+    assert {headers["webhook-id"] for headers in receiver.headers} == {
+        f"alert_{UUID(sent['data']['id']).hex}"
+    }
+
+
+async def test_an_endpoint_that_is_gone_gets_no_more(
+    database: str, tmp_path: Path, receiver: Receiver
+) -> None:
+    receiver.script += [answers("410 Gone")]
+    put_tasks(database, 3)
+    listen()
+    async with open_service(sending(database, tmp_path, receiver.url("/alerts"))) as service:
+        assert await service.alerts.sweep() == 2
+        pass_seconds(database, 9_999)
+        assert await service.alerts.sweep() == 0
+
+
+async def test_an_endpoint_that_never_answers_is_given_up(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.alert_webhook.ATTEMPTS_MAX", 3)
+    listen()
+    put_tasks(database, 3)
+    async with open_service(sending(database, tmp_path, "https://10.0.0.1/private")) as service:
+        told = []
+        for _ in range(5):
+            told.append(await service.alerts.sweep())
+            pass_seconds(database, 9_999)
+    assert told == [1, 0, 1, 0, 0]
+
+
+async def test_a_process_without_the_endpoint_lets_go_of_what_was_to_be_sent(
+    database: str, tmp_path: Path, services: list[Service]
+) -> None:
+    listen()
+    put_tasks(database, 3)
+    async with open_service(sending(database, tmp_path, "https://10.0.0.1/private")) as service:
+        assert await service.alerts.sweep() == 1
+    pass_seconds(database, 9_999)
+    assert await services[0].alerts.sweep() == 1
+    assert one_value(database, "SELECT count(*) FROM alert_notices") == 0
+
+
+@pytest.mark.parametrize(
+    "secret", [None, "whsec_" + "A" * 35, "whsec_" + "A" * 88], ids=["none", "torn", "long"]
+)
+def test_an_endpoint_without_a_proper_secret_is_refused_at_the_start(secret: str | None) -> None:
+    with pytest.raises(BadSetting, match="TALLYSTICK_ALERT_WEBHOOK_SECRET"):
+        Settings(alert_webhook_url="https://example.com/a", alert_webhook_secret=secret)
 
 
 def test_a_hook_that_is_none_is_refused_at_the_start() -> None:

@@ -7,14 +7,13 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-import psycopg
 import pytest
 
 from adapters.backlogs import RETRY_SECONDS, Alert, Backlogs, Notice
 from adapters.pool import Pool, open_pool
 from adapters.queue_depth import QueueCount, QueueCounter, QueueDepth
 from service.alerts import AlertHook, Alerts
-from tests.integration.queued_tasks import one_value, put_tasks
+from tests.integration.queued_tasks import one_value, pass_seconds, put_tasks
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 TASKS_MAX, SECONDS = 10, 60
@@ -181,13 +180,6 @@ async def test_a_notice_that_was_taken_and_not_told_comes_again_later(
         [again] = await backlogs.take()
         assert (again.channel, again.attempts) == ("hooks", attempt)
         assert again.alert == taken[0].alert
-
-
-def pass_seconds(dsn: str, seconds: float) -> None:
-    with psycopg.connect(dsn) as connection:
-        connection.execute(
-            "UPDATE alert_notices SET due_at = due_at - make_interval(secs => %s)", (seconds,)
-        )
 
 
 # The teller.
