@@ -23,7 +23,7 @@ from domain.event import TEXT_LENGTH_MAX
 from domain.failure import Failure, FailureType, failure
 from domain.retry import RETRY_AFTER_SECONDS_MAX
 from domain.task import Task
-from tallystick.handler import Fetch, Handler, Objects, TaskCancelled, TaskFailure
+from tallystick.handler import Fetch, Handler, HandlerFunction, Objects, TaskCancelled, TaskFailure
 
 RESULT_BYTES_MAX = 512 * 1024
 """Largest result of a task, as JSON."""
@@ -164,16 +164,18 @@ async def perform(handler: Handler, task_input: msgspec.Struct, attempt: Attempt
     async with asyncio.timeout(handler.attempt_seconds_max):
         if handler.threaded:
             context = ThreadAttempt(attempt, asyncio.get_running_loop())
-            result = await asyncio.to_thread(_called, handler, task_input, context)
+            result = await asyncio.to_thread(_called, handler.function, task_input, context)
         else:
             result = await handler.function(task_input, attempt)
     return clean_result(handler, result)
 
 
-def _called(handler: Handler, task_input: msgspec.Struct, context: ThreadAttempt) -> object:
+def _called(
+    function: HandlerFunction, task_input: msgspec.Struct, context: ThreadAttempt
+) -> object:
     """Run a handler in its thread. A `StopIteration` cannot pass to whoever waits for a thread."""
     try:
-        return handler.function(task_input, context)
+        return function(task_input, context)
     except StopIteration as error:
         raise RuntimeError("the handler raised StopIteration") from error
 
