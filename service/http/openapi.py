@@ -11,11 +11,13 @@ import msgspec
 
 from service.http.examples import ANSWERS, REFUSALS, TASK
 from service.http.openapi_headers import HEADERS, parameters_of_headers, response_headers
+from service.http.openapi_webhooks import webhooks
 from service.http.problem import Problem, problem_answer
 from service.http.route import Route
 from service.http.routes import GROUPS, ROUTES
 from service.http.trace import Trace
 from service.problems import PROBLEMS
+from tallystick.push import Delivery
 
 Document = dict[str, Any]
 API_VERSION = "1"
@@ -63,6 +65,7 @@ def openapi_document(routes: Iterable[Route] = ROUTES) -> Document:
         "servers": [{"url": "/"}],
         "tags": [{"name": name} for name in GROUPS],
         "paths": paths,
+        "webhooks": webhooks(schemas.of(Delivery)),
         "components": {
             "schemas": schemas.components,
             "headers": HEADERS,
@@ -87,7 +90,7 @@ class _Schemas:
     """JSON Schemas of all structs: bodies and answers by reference, queries field by field."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        kinds: list[Any] = [Problem]
+        kinds: list[Any] = [Problem, Delivery]
         for route in routes:
             kinds += [kind for kind in route.answers.values() if kind is not None]
             kinds += route.stream.values()

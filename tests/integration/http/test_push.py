@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 import psycopg
 import pytest
+from jsonschema import Draft202012Validator
 
 from adapters.signing_secret import SECRET_PREFIX, secret_text
 from service.hooks import Notice
+from service.http.openapi import openapi_document
 from service.identifiers import parse_id
 from service.push import ANSWER_BYTES_MAX, secret_name
 from service.tick import tick
@@ -154,6 +156,11 @@ async def test_a_result_in_the_answer_completes_and_charges(api: Api, receiver: 
     assert sent.path == f"/v1/worker/tasks/{task_id}"
     assert receiver.lines == ["POST /run HTTP/1.1"]
     assert receiver.headers[0]["webhook-id"] == f"{task_id}_1"
+    documented = openapi_document()
+    schema = documented["webhooks"]["task.run"]["post"]["requestBody"]["content"]
+    Draft202012Validator(
+        {**schema["application/json"]["schema"], "components": documented["components"]}
+    ).validate(receiver.body())
 
 
 async def test_the_endpoint_joins_the_trace_of_the_request(api: Api, receiver: Receiver) -> None:
