@@ -12,7 +12,7 @@ from uuid import UUID
 
 from adapters.committer import Committer
 from domain.aggregate import Stream
-from domain.errors import DomainError
+from domain.errors import DomainError, LimitReached
 from tests.fault import commands
 from tests.fault.writers import running
 
@@ -76,6 +76,33 @@ async def churn(committer: Committer, account_id: UUID, count: int) -> None:
     await _shared(count, work)
 
 
+async def spend_day(committer: Committer, account_id: UUID, count: int) -> None:
+    """Submit on the standard plan until so many were accepted or the day's number is reached.
+
+    Cancels what was accepted; says `ok` or the name of the limit, each time.
+    """
+    left = iter(range(count))
+
+    async def caller() -> None:
+        for _ in left:
+            said = ""
+            while said not in {"ok", "daily_tasks_max"}:
+                said = await _submitted(committer, account_id)
+                _say(said)
+
+    await asyncio.gather(*(caller() for _ in range(CALLERS)))
+
+
+async def _submitted(committer: Committer, account_id: UUID) -> str:
+    task_id = commands.new_id()
+    try:
+        await committer.execute(commands.submit(account_id, task_id, plan="standard"))
+    except LimitReached as refusal:
+        return refusal.limit
+    await committer.execute(commands.cancel(task_id, account_id))
+    return "ok"
+
+
 async def stall(committer: Committer, account_id: UUID, _: int) -> None:
     """Stop inside the log's lock, the first time; say `locked`, then the id when it is done."""
     seen = 0
@@ -93,7 +120,7 @@ async def stall(committer: Committer, account_id: UUID, _: int) -> None:
     _say(str(decision.command_id))
 
 
-JOBS = {job.__name__: job for job in (submit, hold, churn, stall)}
+JOBS = {job.__name__: job for job in (submit, hold, churn, spend_day, stall)}
 
 
 async def main(job: str, dsn: str, account_id: str, count: str) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from domain import ledger
 from domain.ledger import CreditLedger
+from domain.ledger_events import CreditsHeld
 from domain.plan import PLANS
 from tests.fault.books import Books
 from tests.fault.commands import new_id, open_account
@@ -17,6 +18,8 @@ PROCESSES = 2
 HOLDS_EACH = 5_000
 BALANCE = 1_000
 CHURNS_EACH = 300
+DAYS_EACH = 520
+"""Tasks that each process would have accepted: together more than a day may have."""
 
 
 async def _run(job: str, dsn: str, account_id: UUID, count: int) -> Counter[str]:
@@ -64,3 +67,19 @@ async def test_the_limit_of_active_tasks_is_exact(database: str) -> None:
     assert active_max == limit, "reached, and never passed"
     assert state is not None
     assert state.balance.active == 0
+
+
+async def test_the_limit_of_a_day_is_exact(database: str) -> None:
+    """D2: 64 clients in two processes want more than a day allows, and get exactly that."""
+    limit = PLANS["standard"].daily_tasks_max
+    account_id = new_id()
+    async with running(database) as committer:
+        await committer.execute(open_account(account_id, amount=10_000, plan="standard"))
+    answers = await _run("spend_day", database, account_id, DAYS_EACH)
+    assert answers["ok"] + answers["daily_tasks_max"] == PROCESSES * DAYS_EACH
+    held = [e.meta.at for e in Books(database).verify().events if isinstance(e, CreditsHeld)]
+    days = Counter(at.date() for at in held)
+    assert days.total() == answers["ok"]
+    assert max(days.values()) <= limit
+    # Only a run that begins just before midnight may have enough days for all.
+    assert limit in days.values() if answers["daily_tasks_max"] else len(days) > 1
