@@ -149,6 +149,8 @@ async def test_named_tasks_are_each_answered_for(api: Api) -> None:
         (queued, "illegal_transition"),
         (unknown, "not_found"),
     ]
+    twice = await retries(api, tasks=[failed[0], failed[0]], tasks_max=1, preview=True)
+    assert (twice["matched"], twice["more"]) == (1, False)
     assert await status_of(api, theirs, "other") == "failed"
     assert await status_of(api, failed[0]) == "failed"
 

@@ -162,6 +162,11 @@ def test_what_is_fired_is_the_latest_time_and_the_missed_are_counted(
     assert firing.missed == min(len(passed) - 1, MISSED_MAX)
 
 
+def test_a_time_has_come_at_its_very_moment() -> None:
+    firing = cron_times("*/5 * * * *", "UTC").firing(at("2026-01-01T00:00"), at("2026-01-01T00:10"))
+    assert (firing.due_at, firing.missed) == (at("2026-01-01T00:10"), 2)
+
+
 def test_after_years_of_silence_the_latest_time_is_found_at_once() -> None:
     minutely = cron_times("* * * * *", BERLIN)
     firing = minutely.firing(at("2020-01-01T00:00"), at("2026-11-22T10:20") + timedelta(seconds=30))
