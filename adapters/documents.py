@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -34,12 +34,13 @@ class DocumentView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DocumentFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Each condition that is given must hold."""
+    """Each condition that is given must hold; `data` are texts that stand in the document."""
 
     kind: str
     account_id: UUID | None = None
     statuses: tuple[str, ...] = ()
     name: str | None = None
+    data: Mapping[str, str] = {}
 
 
 class Documents:
@@ -67,6 +68,7 @@ class Documents:
             "account_id": wanted.account_id,
             "statuses": list(wanted.statuses) or None,
             "name": wanted.name,
+            "data": msgspec.json.encode(wanted.data).decode() if wanted.data else None,
             "before_at": before[0] if before else None,
             "before_id": before[1] if before else _FIRST,
             "limit": min(limit, PAGE_ROWS_MAX),

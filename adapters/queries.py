@@ -98,6 +98,11 @@ class Queries:
         rows = await fetch(self._pool, statement(name), parameters, prepare=False)
         return [_task_view(row) for row in rows]
 
+    async def tasks_by_id(self, task_ids: Sequence[UUID]) -> list[TaskView]:
+        """Those of these tasks that exist, in any order, without their documents."""
+        rows = await fetch(self._pool, statement("select_tasks_by_id"), {"ids": list(task_ids)})
+        return [_task_view(row) for row in rows]
+
     async def account(self, account_id: UUID) -> Balance | None:
         rows = await fetch(self._pool, statement("select_account"), {"account_id": account_id})
         return balance_of(rows[0]) if rows else None

@@ -10,8 +10,11 @@ from typing import Any
 from msgspec import Raw
 
 from domain.errors import IllegalTransition, InsufficientCredits, InvalidInput, LimitReached
+from domain.group import MemberStatus
 from domain.money import Money
+from domain.task import TaskStatus
 from service.http.accounts import AccountResource
+from service.http.group_resource import GroupMember, GroupProgress, GroupResource
 from service.http.keys import NewKeyResource
 from service.http.refusals import TooManyStreams
 from service.http.schedules import ScheduleResource
@@ -19,6 +22,11 @@ from service.http.task_resource import Credits, Progress, TaskResource
 
 _AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 _ACCOUNT_ID = "acct_019bf3e0c7a07d3e8a52a1c6f2b7d9e4"
+
+_GROUP_MEMBERS: tuple[tuple[int, MemberStatus, TaskStatus, int, int], ...] = (
+    (0, "completed", "completed", 100, 2),
+    (1, "active", "queued", 0, 0),
+)
 
 TASK = TaskResource(
     id="task_019bf3e1a2b47c118f3e9d5b6a7c8e90",
@@ -46,6 +54,39 @@ TASK = TaskResource(
     ended_at=None,
     input=Raw(b'{"url":"https://example.com/clip.mp4"}'),
     result=None,
+)
+GROUP = GroupResource(
+    id="group_019bf3e3f6a758c2a4d6e8f0b1c3d5e7",
+    kind="thumbnails",
+    key="clip 7",
+    status="processing",
+    version=2,
+    account_id=_ACCOUNT_ID,
+    priority="normal",
+    project=None,
+    parallel_max=1,
+    run=1,
+    progress=GroupProgress(percent=50, completed=1, total=2),
+    credits=Credits(held=4, charged=0, released=0),
+    next=("cancel",),
+    created_at=_AT,
+    updated_at=_AT,
+    started_at=_AT,
+    ended_at=None,
+    members=[
+        GroupMember(
+            type="generate_thumbnail",
+            status=status,
+            task_id=f"task_019bf3e4a1b27c118f3e9d5b6a7c8e9{number}",
+            task_status=task_status,
+            percent=percent,
+            credits=2,
+            charged=charged,
+            run=1,
+            failure=None,
+        )
+        for number, status, task_status, percent, charged in _GROUP_MEMBERS
+    ],
 )
 ACCOUNT = AccountResource(
     id=_ACCOUNT_ID,
@@ -100,7 +141,13 @@ SCHEDULE = ScheduleResource(
     updated_at=_AT.replace(hour=2, minute=30),
 )
 ANSWERS: Mapping[type, Any] = MappingProxyType(
-    {TaskResource: TASK, AccountResource: ACCOUNT, NewKeyResource: KEY, ScheduleResource: SCHEDULE}
+    {
+        TaskResource: TASK,
+        GroupResource: GROUP,
+        AccountResource: ACCOUNT,
+        NewKeyResource: KEY,
+        ScheduleResource: SCHEDULE,
+    }
 )
 """By the type of an answer's body."""
 REFUSALS: Mapping[str, Exception] = MappingProxyType(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
 import msgspec
@@ -13,7 +13,10 @@ from adapters.log import Recorded
 from adapters.pool import fetch
 from adapters.sql import statement
 from domain.event import Event
+from domain.group import Group
+from domain.group_events import GroupEnd, GroupRetried, GroupStarted, MemberAgain, MemberTask
 from domain.ledger_events import CreditsCaptured, CreditsHeld, CreditsReleased, Slice
+from domain.task import Task
 from domain.task_events import (
     TaskCancelled,
     TaskCompleted,
@@ -30,7 +33,10 @@ from service.identifiers import Prefix, public_id
 
 SERVICE = "service"
 """Stands for every actor but the user themselves, towards users."""
-_PAID = (TaskSubmitted, TaskRetried, TaskCompleted, TaskFailed, TaskCancelled)
+_PAID = (
+    *(TaskSubmitted, TaskRetried, TaskCompleted, TaskFailed, TaskCancelled),
+    *(GroupStarted, GroupRetried, *get_args(GroupEnd)),
+)
 _PREFIXES: dict[str, Prefix] = {
     "account_id": "acct",
     "task_id": "task",
@@ -39,6 +45,15 @@ _PREFIXES: dict[str, Prefix] = {
     "hold_id": "hold",
     "grant_id": "grant",
 }
+StreamNoun = Literal["task", "group", "account"]
+_STREAMS: dict[str, StreamNoun] = {"task": "task", "group": "group"}
+_PARTS: dict[type[msgspec.Struct], dict[str, Prefix]] = {
+    Slice: {"grant_id": "grant"},
+    MemberTask: {"task_id": "task"},
+    MemberAgain: {"earlier": "task", "task_id": "task"},
+}
+_INPUTS = frozenset({"input"})
+"""Of members they stand in the histories of their tasks."""
 _OPERATORS_ONLY = frozenset({"worker", "token"})
 
 
@@ -46,7 +61,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One fact. `position` is its place in the log, `version` that in its own stream."""
 
     type: Annotated[str, Meta(examples=["task.submitted", "credits.held"])]
-    stream: Literal["task", "account"]
+    stream: StreamNoun
     at: datetime
     actor: str
     version: int
@@ -67,36 +82,39 @@ async def get_task_history(call: Call, query: Paging) -> Answer:
 
     `limit` counts the task's own facts; each movement of credits comes right after its cause.
     """
-    limit = page_limit(call, query)
     task = (await visible_task(call)).task
+    return await history_page(call, query, task)
+
+
+async def history_page(call: Call, query: Paging, of: Task | Group) -> Answer:
+    """The page of its facts and of its money's that `query` asks for."""
+    limit = page_limit(call, query)
     position = position_of(call, query)
     after = int.from_bytes(position) if position else 0
-    facts = await call.service.log.stream(task.id, after_version=after, upto_version=after + limit)
-    entries = [*facts, *await _movements(call, task.account_id, task.id, facts)]
+    facts = await call.service.log.stream(of.id, after_version=after, upto_version=after + limit)
+    entries = [*facts, *await _movements(call, of, facts)]
     entries.sort(key=_position)
     reader = call.account_id if call.is_user else None
     items = [history_entry(recorded, reader) for recorded in entries]
     last = after + len(facts)
-    return page_answer(call, query, items, last.to_bytes(8) if last < task.version else None)
+    return page_answer(call, query, items, last.to_bytes(8) if last < of.version else None)
 
 
 def _position(recorded: Recorded) -> int:
     return recorded.position
 
 
-async def _movements(
-    call: Call, account_id: UUID, task_id: UUID, facts: list[Recorded]
-) -> list[Recorded]:
+async def _movements(call: Call, of: Task | Group, facts: list[Recorded]) -> list[Recorded]:
     """The ledger's facts of these: each stands right behind its cause, in the same append."""
     positions = [fact.position + 1 for fact in facts if isinstance(fact.event, _PAID)]
-    parameters = {"positions": positions, "account_id": account_id}
+    parameters = {"positions": positions, "account_id": of.account_id}
     rows = await fetch(call.service.pool, statement("select_ledger_events"), parameters)
     recorded = [Recorded(row[0], call.service.mapper.decode(row[1], row[2])) for row in rows]
     return [
         one
         for one in recorded
         if isinstance(one.event, CreditsHeld | CreditsCaptured | CreditsReleased)
-        and one.event.task_id == task_id
+        and of.id in {one.event.task_id, one.event.group_id}
     ]
 
 
@@ -108,7 +126,7 @@ def history_entry(recorded: Recorded, reader: UUID | None) -> HistoryEntry:
         actor = SERVICE
     return HistoryEntry(
         type=event.TOPIC,
-        stream="task" if event.TOPIC.startswith("task.") else "account",
+        stream=_STREAMS.get(event.TOPIC.partition(".")[0], "account"),
         at=event.meta.at,
         actor=actor,
         version=event.originator_version,
@@ -132,17 +150,23 @@ def _data(event: Event, *, operator: bool) -> dict[str, Any]:
     return data
 
 
+def _part(piece: msgspec.Struct) -> dict[str, Any]:
+    """One of several in an event, its ids in their public form."""
+    prefixes = _PARTS[type(piece)]
+    return {
+        name: public_id(prefixes[name], value) if name in prefixes else value
+        for name, value in msgspec.structs.asdict(piece).items()
+        if name not in _INPUTS
+    }
+
+
 def _shown(name: str, value: object) -> Any:  # noqa: ANN401 - JSON
     if isinstance(value, UUID):
         return public_id(_PREFIXES[name], value)
     if isinstance(value, Raw):
         return value
     if isinstance(value, tuple):
-        return [
-            {"grant_id": public_id("grant", piece.grant_id), "amount": piece.amount}
-            for piece in value
-            if isinstance(piece, Slice)
-        ]
+        return [_part(piece) for piece in value]
     return msgspec.to_builtins(value, builtin_types=(datetime,))
 
 

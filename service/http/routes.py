@@ -10,6 +10,8 @@ from service.http import (
     claims,
     documents,
     events,
+    group_history,
+    groups,
     history,
     keys,
     pauses,
@@ -25,6 +27,7 @@ from service.http.route import Route
 
 GROUPS: dict[str, tuple[Route, ...]] = {
     "Tasks": (*tasks.ROUTES, *retries.ROUTES, *history.ROUTES, *events.ROUTES, *task_types.ROUTES),
+    "Groups": (*groups.ROUTES, *group_history.ROUTES),
     "Schedules": schedules.ROUTES,
     "Accounts": accounts.ROUTES,
     "Workers": (*claims.ROUTES, *attempts.ROUTES, *tick.ROUTES),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Literal, get_args
 from uuid import UUID
@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Raw
 
 from adapters.decision import States
-from adapters.documents import DocumentFilter
+from adapters.documents import DocumentFilter, DocumentView
 from domain.errors import NotFound
 from domain.event import Name, Text
 from domain.schedule import SCHEDULE, Refusal, Schedule, ScheduleStatus
@@ -19,7 +19,8 @@ from domain.schedule_events import CRON_LENGTH_MAX, ZONE_LENGTH_MAX, PauseCause
 from domain.task import PRIORITIES
 from service.http.answer import Answer, json_answer
 from service.http.call import Call, Reply
-from service.http.pages import Page, Paging, page_answer, page_limit, position_of
+from service.http.document_pages import document_page
+from service.http.pages import Page, Paging
 from service.http.route import USER, route
 from service.http.task_resource import AccountId, JsonObject, Priority, TaskId
 from service.identifiers import new_id, public_id
@@ -169,21 +170,12 @@ async def create_schedule(call: Call, given: NewScheduleBody) -> Answer:
 )
 async def list_schedules(call: Call, query: ScheduleQuery) -> Answer:
     """The account's schedules, newest first."""
-    limit = page_limit(call, query)
-    position = position_of(call, query)
     wanted = DocumentFilter(
         kind="schedule",
         account_id=call.account_id,
         statuses=query.status or ("active", "paused"),
     )
-    before = _position_read(position) if position else None
-    views = await call.service.documents.documents(wanted, before=before, limit=limit)
-    last = views[-1] if len(views) == limit else None
-    after = (last.created_at, last.id) if last else None
-    if after and not await call.service.documents.documents(wanted, before=after, limit=1):
-        after = None
-    items = [schedule_resource(_decode(bytes(view.data))) for view in views]
-    return page_answer(call, query, items, _position_written(*after) if after else None)
+    return await document_page(call, query, wanted, _listed)
 
 
 @route(
@@ -306,17 +298,8 @@ def _pause(shown: Schedule) -> SchedulePause | None:
     return SchedulePause(cause=shown.pause_cause, reason=shown.pause_reason)
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def _position_written(created_at: datetime, schedule_id: UUID) -> bytes:
-    return ((created_at - _EPOCH) // _MICROSECOND).to_bytes(8) + schedule_id.bytes
-
-
-def _position_read(position: bytes) -> tuple[datetime, UUID]:
-    created_at = _EPOCH + int.from_bytes(position[:8]) * _MICROSECOND
-    return created_at, UUID(bytes=position[8:])
+def _listed(view: DocumentView) -> ScheduleResource:
+    return schedule_resource(_decode(bytes(view.data)))
 
 
 def _created(schedule_id: UUID, states: States) -> Reply:

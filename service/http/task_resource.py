@@ -29,7 +29,7 @@ WORKER_ACTIONS: dict[str, Action] = {
     "release": "release",
 }
 """What the API calls the machine's triggers that a worker pulls."""
-_PRIORITY_NAMES: dict[int, Priority] = {v: k for k, v in PRIORITIES.items()}  # type: ignore[misc]
+PRIORITY_NAMES: dict[int, Priority] = {v: k for k, v in PRIORITIES.items()}  # type: ignore[misc]
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +113,7 @@ def task_resource(
         status=task.status,
         version=task.version,
         account_id=public_id("acct", task.account_id),
-        priority=_PRIORITY_NAMES[task.priority],
+        priority=PRIORITY_NAMES[task.priority],
         project=task.project,
         group_id=public_id("group", task.group_id) if task.group_id else None,
         run=task.run,
@@ -125,7 +125,7 @@ def task_resource(
         ),
         money=money_of(task),
         next=actions_of(task, operator=operator),
-        failure=_failure(task, operator=operator),
+        failure=failure_resource(task, operator=operator),
         created_at=task.created_at,
         updated_at=task.updated_at,
         queued_at=task.queued_at,
@@ -167,7 +167,7 @@ def _progress(task: Task, view: TaskView | None) -> Progress:
     )
 
 
-def _failure(task: Task, *, operator: bool) -> Failure | None:
+def failure_resource(task: Task, *, operator: bool) -> Failure | None:
     failure = task.failure
     if failure is None:
         return None

@@ -170,7 +170,7 @@ async def list_tasks(call: Call, query: TaskQuery) -> Answer:
     limit = page_limit(call, query)
     position = position_of(call, query)
     wanted = TaskFilter(
-        account_id=_account_wanted(call, query.account_id),
+        account_id=account_wanted(call, query.account_id),
         statuses=query.status,
         types=query.type,
         project=query.project,
@@ -313,7 +313,7 @@ async def _expected_version(call: Call, task_id: UUID) -> int | None:
     return min(versions, default=0)
 
 
-def _account_wanted(call: Call, account_id: str | None) -> UUID | None:
+def account_wanted(call: Call, account_id: str | None) -> UUID | None:
     """Whose tasks are listed. Raises `NotFound` when a user asks for another account's."""
     asked = parse_id("acct", account_id) if account_id else None
     if not call.is_user:

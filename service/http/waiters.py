@@ -1,4 +1,4 @@
-"""Requests that wait for tasks to end share one look at the database, woken by the log."""
+"""Requests that wait for tasks or groups to end share one look at the database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Waiters:
-    """`wait` for a task while `run` looks. After `stop`, nothing is waited for any more."""
+    """`wait` for a task or a group while `run` looks. After `stop`, nobody waits any more."""
 
     def __init__(self, pool: Pool, watch: Watch, *, poll_seconds: float) -> None:
         self._pool = pool
@@ -38,7 +38,7 @@ class Waiters:
         return self._count
 
     async def wait(self, task_id: UUID, seconds: float, receive: Receive) -> None:
-        """Return when the task has ended, the client has gone, `seconds` are over, or at the stop.
+        """Return when it has ended, the client has gone, `seconds` are over, or at the stop.
 
         `receive` is the request's, its body read to the end.
         """
@@ -73,9 +73,7 @@ class Waiters:
 
     async def _look(self) -> None:
         try:
-            rows = await fetch(
-                self._pool, statement("select_ended_tasks"), {"ids": list(self._waiting)}
-            )
+            rows = await fetch(self._pool, statement("select_ended"), {"ids": list(self._waiting)})
         except Unavailable as error:
             _log.warning("waiters.unavailable", error=str(error))
             return

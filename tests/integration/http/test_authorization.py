@@ -26,14 +26,8 @@ def _scopes(operation: dict[str, Any]) -> set[str]:
     return {scope for requirement in operation["security"] for scope in requirement["key"]}
 
 
-def _path(api: Api, template: str, task_id: str, key_id: str, schedule_id: str) -> str:
+def _path(api: Api, template: str, there: dict[str, str]) -> str:
     """The template with ids of things that are there."""
-    there = {
-        "/v1/tasks": task_id,
-        "/v1/worker": task_id,
-        "/v1/keys": key_id,
-        "/v1/schedules": schedule_id,
-    }
     found = [value for start, value in there.items() if template.startswith(start)]
     return re.sub(r"\{id\}", (found or [public_id("acct", api.other_account)])[0], template)
 
@@ -54,7 +48,16 @@ async def test_every_protected_route_refuses_every_key_but_those_documented(api:
     task_id = (await api.submit(as_="other"))["id"]
     nightly = {"cron": "0 3 * * *", "type": "double", "input": {"n": 1}}
     schedule_id = (await api.post("/v1/schedules", nightly, "other")).json()["id"]
+    board = {"kind": "board", "members": [{"type": "double", "input": {"n": 1}}]}
+    group_id = (await api.post("/v1/groups", board, "other")).json()["id"]
     spare = await api.service.keys.create("worker", name="spare")
+    there = {
+        "/v1/tasks": task_id,
+        "/v1/worker": task_id,
+        "/v1/keys": public_id("key", spare.key.id),
+        "/v1/schedules": schedule_id,
+        "/v1/groups": group_id,
+    }
     await _make_bad_keys(api)
     before = await _state(api)
     refused = 0
@@ -62,7 +65,7 @@ async def test_every_protected_route_refuses_every_key_but_those_documented(api:
         scopes = _scopes(operation)
         if not scopes:
             continue
-        path = _path(api, template, task_id, public_id("key", spare.key.id), schedule_id)
+        path = _path(api, template, there)
         body = _body(operation)
         for as_ in (None, "expired", "revoked", "unknown"):
             answer = await _call(api, method, path, body, as_)
