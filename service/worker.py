@@ -243,6 +243,8 @@ class Worker:
                 outcome=outcome,
                 duration_ms=round((time.monotonic() - started) * 1000, 1),
             )
+        except Exception:  # noqa: BLE001 - the edge: the lease is the net below it
+            _log.exception("attempt.broken", type=task.type, attempt=task.attempt)
         finally:
             del self._held[task.id]
             self._freed.set()
