@@ -92,7 +92,7 @@ class Decided:
         """Values for `append_batch`, in its order."""
         states = self.overlay.values()
         tasks = [state for state in states if type(state) is Task]
-        balances = [state.balance for state in states if type(state) is CreditLedger]
+        ledgers = [state for state in states if type(state) is CreditLedger]
         reads = [(i, version) for i, version in self.reads.items() if i not in self.overlay]
         return (
             Uuids([event.originator_id for event in self.events]),
@@ -102,7 +102,8 @@ class Decided:
             Uuids([stream_id for stream_id, _ in reads]),
             Bigints([version for _, version in reads]),
             *self._task_columns(tasks, lease_seconds),
-            *_balance_columns(balances),
+            *_balance_columns([ledger.balance for ledger in ledgers]),
+            Timestamps(_column(ledgers, "due_at")),
             *self._document_columns(),
             *_key_columns(self._records),
             Texts(self._tracked),
@@ -191,6 +192,7 @@ def _balance_columns(balances: list[Balance]) -> tuple[object, ...]:
         (Bigints, "active"),
         (Timestamps, "opened_at"),
         (Timestamps, "updated_at"),
+        *((Bigints, name) for name in ("pending", "expired", "voided", "refunded", "trials")),
     )
     return tuple(array(_column(balances, name)) for array, name in columns)
 

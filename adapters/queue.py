@@ -91,6 +91,16 @@ def _find_with_books(name: str, limit: int) -> Find:
     return find
 
 
+def find_due_ledgers(limit: int) -> Find:
+    """At most `limit` ledgers that time has changed, by the database's clock."""
+
+    async def find(cursor: Cursor, _: Sequence[Stream]) -> Sequence[Stream]:
+        await cursor.execute(statement("select_due_accounts"), (limit,), prepare=True)
+        return [Stream(LEDGERS, row[0]) for row in await cursor.fetchall()]
+
+    return find
+
+
 async def wake_delayed(pool: Pool, limit: int) -> int:
     """Let at most `limit` tasks be claimed whose time has come; how many. Raises `Unavailable`."""
     [(woken, _)] = await fetch(pool, statement("wake_delayed"), {"limit": limit})

@@ -24,6 +24,7 @@ from adapters.sql import statement
 from domain.aggregate import AGGREGATE_OF, Aggregate
 from domain.errors import Unavailable
 from domain.event import Event
+from domain.ledger import CreditLedger
 from domain.task import Task
 from projections.accounts import ACCOUNTS
 from projections.tasks import TASKS
@@ -296,8 +297,13 @@ def _shown(value: object) -> str:
 
 
 def _account_row(values: Sequence[Any]) -> _Row:
-    found = msgspec.structs.asdict(balance_of(values))
-    return _Row(values[0], lambda state: (msgspec.structs.asdict(state), found))
+    *columns, due_at = values
+    found = msgspec.structs.asdict(balance_of(columns)) | {"due_at": due_at}
+
+    def fields(state: CreditLedger) -> tuple[Fields, Fields]:
+        return msgspec.structs.asdict(state.balance) | {"due_at": state.due_at}, found
+
+    return _Row(values[0], fields)
 
 
 def _document_row(values: Sequence[Any]) -> _Row:

@@ -12,6 +12,8 @@ TallystickError
 │   ├── InsufficientCredits  the balance does not cover the hold
 │   ├── CaptureExceedsHold   more was to be captured than is held
 │   ├── HoldNotFound         no open hold of that id
+│   ├── RefundExceedsCapture more was to be given back than was charged
+│   ├── AccountUnsettled     credits are still held or owed
 │   ├── LimitReached         a plan's limit is used up
 │   ├── VersionMismatch      the caller's version is not the current one
 │   ├── KeyReused            an idempotency key came back with another request
@@ -143,6 +145,26 @@ class HoldNotFound(DomainError):
     def __init__(self, hold_id: UUID) -> None:
         super().__init__("The account has no open hold of that id.")
         self.hold_id = hold_id
+
+
+class RefundExceedsCapture(DomainError):
+    """`refundable` is what is left of the capture."""
+
+    code = "refund_exceeds_capture"
+
+    def __init__(self, amount: int, refundable: int) -> None:
+        super().__init__(f"Cannot refund {amount} credits of {refundable} that can be.")
+        self.amount = amount
+        self.refundable = refundable
+
+
+class AccountUnsettled(DomainError):
+    code = "account_unsettled"
+
+    def __init__(self, holds: int, available: int) -> None:
+        super().__init__(f"{holds} holds are open and {available} credits are available.")
+        self.holds = holds
+        self.available = available
 
 
 class LimitReached(DomainError):

@@ -2,46 +2,66 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from uuid import UUID
+
 from msgspec.structs import replace
 
-from domain.ledger_events import CreditsGranted, Grant, GrantKind, Slice
+from domain.ledger_events import OVERDRAFT, CreditsGranted, Grant, GrantKind, Slice
 
 Grants = tuple[Grant, ...]
 """Those with credits left, free or held, in burn order."""
 Slices = tuple[Slice, ...]
 _BURN_RANK: dict[GrantKind, int] = {"trial": 0, "promotional": 1, "adjustment": 2, "paid": 3}
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def with_grant(grants: Grants, event: CreditsGranted) -> Grants:
-    """`grants` and the new one, in burn order: priority, kind, then the earliest."""
+    """`grants` and the new one."""
+    effective_at = event.effective_at
     grant = Grant(
         id=event.grant_id,
         kind=event.kind,
         priority=event.priority,
         order=event.originator_version,
         remaining=event.amount,
+        held=0,
+        effective_at=effective_at,
+        expires_at=event.expires_at,
+        pending=effective_at is not None and effective_at > event.meta.at,
     )
-    return tuple(sorted((*grants, grant), key=_burn_key))
+    return in_burn_order((*grants, grant))
 
 
-def _burn_key(grant: Grant) -> tuple[int, int, int]:
-    return grant.priority, _BURN_RANK[grant.kind], grant.order
+def in_burn_order(grants: Iterable[Grant]) -> Grants:
+    """By priority, then the earliest to expire, then kind, then the earliest granted."""
+    return tuple(sorted(grants, key=_burn_key))
+
+
+def _burn_key(grant: Grant) -> tuple[int, datetime, int, int]:
+    return grant.priority, grant.expires_at or _NEVER, _BURN_RANK[grant.kind], grant.order
 
 
 def burn(grants: Grants, amount: int) -> Slices:
-    """Slices of `amount` credits from grants in burn order; the balance was checked to cover it."""
+    """Slices of `amount` credits from effective grants in burn order.
+
+    What they do not cover is overdrawn; the balance was checked to allow it.
+    """
     slices: list[Slice] = []
     for grant in grants:
         if amount == 0:
             break
-        if taken := min(amount, grant.remaining):
+        if not grant.pending and (taken := min(amount, grant.remaining)):
             slices.append(Slice(grant.id, taken))
             amount -= taken
-    assert amount == 0, "grants cover the available balance"
+    if amount:
+        slices.append(Slice(OVERDRAFT, amount))
     return tuple(slices)
 
 
-def split(slices: Slices, amount: int) -> tuple[Slices, Slices]:
+def split(slices: Iterable[Slice], amount: int) -> tuple[Slices, Slices]:
     """The first `amount` credits of the slices, and the rest."""
     taken: list[Slice] = []
     rest: list[Slice] = []
@@ -55,13 +75,19 @@ def split(slices: Slices, amount: int) -> tuple[Slices, Slices]:
     return tuple(taken), tuple(rest)
 
 
+def overdraft_in(slices: Slices) -> int:
+    """How much of the slices no grant covers."""
+    return sum(piece.amount for piece in slices if piece.grant_id == OVERDRAFT)
+
+
 def moved(grants: Grants, slices: Slices, *, free: int, held: int) -> Grants:
     """Grants after the slices' amounts moved by the signs `free` and `held`; empty ones leave."""
-    amounts = {piece.grant_id: piece.amount for piece in slices}
+    amounts: Counter[UUID] = Counter()
+    for piece in slices:
+        amounts[piece.grant_id] += piece.amount
     kept = []
     for grant in grants:
-        amount = amounts.get(grant.id)
-        if amount is not None:
+        if amount := amounts.get(grant.id):
             grant = replace(  # noqa: PLW2901 - the moved grant takes its place
                 grant, remaining=grant.remaining + free * amount, held=grant.held + held * amount
             )
@@ -69,3 +95,28 @@ def moved(grants: Grants, slices: Slices, *, free: int, held: int) -> Grants:
                 continue
         kept.append(grant)
     return tuple(kept)
+
+
+def due_at(grant: Grant) -> datetime | None:
+    """When something is to be done about a grant by itself: it matures, expires, or is voided."""
+    if grant.pending:
+        return grant.effective_at
+    if not grant.remaining:
+        return None
+    if grant.voided:
+        return datetime.min.replace(tzinfo=UTC)
+    return grant.expires_at
+
+
+def as_granted(event: CreditsGranted) -> Grant:
+    """A grant that had nothing left, as it comes back by a refund."""
+    return Grant(
+        id=event.grant_id,
+        kind=event.kind,
+        priority=event.priority,
+        order=event.originator_version,
+        remaining=0,
+        held=0,
+        effective_at=event.effective_at,
+        expires_at=event.expires_at,
+    )

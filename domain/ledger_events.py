@@ -11,6 +11,8 @@ import msgspec
 from domain.event import Count, Credits, Event, Name, Text, Timestamp, Version
 
 GrantKind = Literal["paid", "promotional", "trial", "adjustment"]
+OVERDRAFT = UUID(int=0)
+"""The `grant_id` of a slice that no grant covers: credits that the account owes."""
 
 
 class Slice(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -29,8 +31,45 @@ class AccountOpened(Event, frozen=True, kw_only=True):
     name: Name | None = None
 
 
+class PlanChanged(Event, frozen=True, kw_only=True):
+    """Limits, trials and overdraft are those of another plan from here on."""
+
+    TOPIC: ClassVar[str] = "account.plan_changed"
+
+    plan: Name
+    reason: Text
+
+
+class AccountFrozen(Event, frozen=True, kw_only=True):
+    """No new holds; what is held may still be settled."""
+
+    TOPIC: ClassVar[str] = "account.frozen"
+
+    reason: Text
+
+
+class AccountUnfrozen(Event, frozen=True, kw_only=True):
+    """The account may hold again."""
+
+    TOPIC: ClassVar[str] = "account.unfrozen"
+
+    reason: Text
+
+
+class AccountClosed(Event, frozen=True, kw_only=True):
+    """The end of the account; what it had left was voided before."""
+
+    TOPIC: ClassVar[str] = "account.closed"
+
+    reason: Text
+
+
 class CreditsGranted(Event, frozen=True, kw_only=True):
-    """Credits came in. `source_ref` names the payment or promotion, once per account."""
+    """Credits came in. `source_ref` names the payment or promotion, once per account.
+
+    They can be held from `effective_at` until `expires_at`. `rolled_over` of them came from the
+    grant before, where they expired.
+    """
 
     TOPIC: ClassVar[str] = "credits.granted"
 
@@ -40,12 +79,25 @@ class CreditsGranted(Event, frozen=True, kw_only=True):
     priority: Count
     source_ref: Name
     reason: Text = ""
+    effective_at: Timestamp | None = None
+    expires_at: Timestamp | None = None
+    rolled_over: Credits = 0
+
+
+class CreditsMatured(Event, frozen=True, kw_only=True):
+    """A grant became effective: its credits can be held from here on."""
+
+    TOPIC: ClassVar[str] = "credits.matured"
+
+    grant_id: UUID
+    amount: Credits
 
 
 class CreditsHeld(Event, frozen=True, kw_only=True):
     """Credits were set aside for a task or a group, out of these slices in burn order.
 
-    A group's hold counts `tasks` toward the day's and `slots` toward the active ones.
+    A group's hold counts `tasks` toward the day's and `slots` toward the active ones. A free trial
+    holds nothing. Past `expires_at` the hold is given back by itself.
     """
 
     TOPIC: ClassVar[str] = "credits.held"
@@ -57,6 +109,20 @@ class CreditsHeld(Event, frozen=True, kw_only=True):
     group_id: UUID | None = None
     tasks: Count = 1
     slots: Count = 1
+    trial: bool = False
+    expires_at: Timestamp | None = None
+    price_version: Name | None = None
+
+
+class HoldExtended(Event, frozen=True, kw_only=True):
+    """An open hold took `added` credits more, out of these slices, or may stay open longer."""
+
+    TOPIC: ClassVar[str] = "credits.hold_extended"
+
+    hold_id: UUID
+    added: Credits = 0
+    slices: tuple[Slice, ...] = ()
+    expires_at: Timestamp | None = None
 
 
 class CreditsCaptured(Event, frozen=True, kw_only=True):
@@ -86,20 +152,87 @@ class CreditsReleased(Event, frozen=True, kw_only=True):
     reason: Text = ""
     group_id: UUID | None = None
     slots: Count = 1
+    trial: bool = False
 
 
-LedgerEvent = AccountOpened | CreditsGranted | CreditsHeld | CreditsCaptured | CreditsReleased
+class HoldExpired(Event, frozen=True, kw_only=True):
+    """A hold came to its `expires_at`: all of it went back to the grants it came from."""
+
+    TOPIC: ClassVar[str] = "credits.hold_expired"
+
+    hold_id: UUID
+    amount: Credits
+    task_id: UUID | None = None
+    slices: tuple[Slice, ...] = ()
+    group_id: UUID | None = None
+    slots: Count = 1
+    trial: bool = False
 
 
-class Grant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One grant that still has credits: `remaining` is free, `held` is inside open holds."""
+class CreditsExpired(Event, frozen=True, kw_only=True):
+    """A grant came to its `expires_at`, or its credits came back after it, and are gone.
+
+    What the account owed was paid out of it first: the slices are `amount` and `repaid` together.
+    """
+
+    TOPIC: ClassVar[str] = "credits.expired"
+
+    amount: Credits
+    slices: tuple[Slice, ...]
+    repaid: Credits = 0
+
+
+class CreditsVoided(Event, frozen=True, kw_only=True):
+    """Credits were taken back: of one grant, or out of these slices in burn order.
+
+    `pending` ones were not effective yet. What is held of a voided grant is voided when it comes
+    back. What the account owed was paid first: the slices are `amount` and `repaid` together.
+    """
+
+    TOPIC: ClassVar[str] = "credits.voided"
+
+    amount: Credits
+    slices: tuple[Slice, ...] = ()
+    grant_id: UUID | None = None
+    repaid: Credits = 0
+    pending: bool = False
+    source_ref: Name | None = None
+    reason: Text = ""
+
+
+class CreditsLow(Event, frozen=True, kw_only=True):
+    """Fewer than `threshold` credits are available, of which the owner is to be told."""
+
+    TOPIC: ClassVar[str] = "credits.low"
+
+    available: int
+    threshold: Credits
+
+
+class CreditsExhausted(Event, frozen=True, kw_only=True):
+    """Nothing is available any more, of which the owner is to be told."""
+
+    TOPIC: ClassVar[str] = "credits.exhausted"
+
+    available: int
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """One grant that still has credits: `remaining` is free, `held` is inside open holds.
+
+    While it is `pending` (not effective yet) nothing of it can be held.
+    """
 
     id: UUID
     kind: GrantKind
     priority: Count
     order: Version
     remaining: Credits
-    held: Credits = 0
+    held: Credits
+    effective_at: Timestamp | None = None
+    expires_at: Timestamp | None = None
+    pending: bool = False
+    voided: bool = False
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -112,12 +245,38 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     task_id: UUID | None = None
     group_id: UUID | None = None
     slots: Count = 1
+    trial: bool = False
+    expires_at: Timestamp | None = None
 
 
-class LedgerSnapshot(Event, frozen=True, kw_only=True):
-    """A whole ledger at one version, kept beside the log so that loading need not fold it all."""
+class CreditsRefunded(Event, frozen=True, kw_only=True):
+    """Charged credits went back to the very grants that they came from.
 
-    TOPIC: ClassVar[str] = "ledger.snapshot"
+    `grants` are those of them that had nothing left, as they come back: with no credits yet.
+    """
+
+    TOPIC: ClassVar[str] = "credits.refunded"
+
+    hold_id: UUID
+    amount: Credits
+    slices: tuple[Slice, ...]
+    captured_at: Timestamp
+    reason: Text
+    task_id: UUID | None = None
+    group_id: UUID | None = None
+    grants: tuple[Grant, ...] = ()
+
+
+class Refunded(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What was given back of one capture so far, and when it was charged."""
+
+    hold_id: UUID
+    amount: Credits
+    captured_at: Timestamp
+
+
+class _Whole(Event, frozen=True, kw_only=True):
+    """Everything that a ledger is at one version."""
 
     plan: Name
     name: Name | None
@@ -131,3 +290,46 @@ class LedgerSnapshot(Event, frozen=True, kw_only=True):
     source_refs: tuple[Name, ...]
     day: date
     day_count: Count
+    expired: Credits = 0
+    voided: Credits = 0
+    refunded: Credits = 0
+    overdrawn: int = 0
+    trials: Count = 0
+    refunds: tuple[Refunded, ...] = ()
+    told_at: Credits | None = None
+    told_exhausted: bool = False
+    period: Name | None = None
+
+
+class LedgerSnapshot(_Whole, frozen=True, kw_only=True):
+    """A whole ledger at one version, kept beside the log so that loading need not fold it all."""
+
+    TOPIC: ClassVar[str] = "ledger.snapshot"
+
+
+class PeriodClosed(_Whole, frozen=True, kw_only=True):
+    """The books of `period` were closed, with the balances carried on; a ledger loads from here."""
+
+    TOPIC: ClassVar[str] = "books.closed"
+
+
+LedgerEvent = (
+    AccountOpened
+    | PlanChanged
+    | AccountFrozen
+    | AccountUnfrozen
+    | AccountClosed
+    | CreditsGranted
+    | CreditsMatured
+    | CreditsHeld
+    | HoldExtended
+    | CreditsCaptured
+    | CreditsReleased
+    | HoldExpired
+    | CreditsExpired
+    | CreditsVoided
+    | CreditsRefunded
+    | CreditsLow
+    | CreditsExhausted
+    | PeriodClosed
+)

@@ -19,7 +19,7 @@ from domain.event import Event, Metadata
 from domain.group import CancelGroup, EndMember, Group, Member, RetryGroup, StartGroup
 from domain.group_events import GroupEnd, GroupEvent, GroupMemberEnded, Outcome
 from domain.ledger import CaptureHold, CreditLedger, HoldCredits, ReleaseHold
-from domain.ledger_events import LedgerEvent
+from domain.ledger_events import CreditsHeld, LedgerEvent
 from domain.plan import Plan
 from domain.task import (
     PRIORITIES,
@@ -50,10 +50,10 @@ def submit(
     """
     raised = replace(command, priority=_raised(command.priority, plan))
     submitted = tasks.decide(task, raised, meta)
-    hold = HoldCredits(
-        hold_id=command.hold_id, task_id=command.task_id, amount=command.credits, plan=plan
-    )
+    hold = _hold(command.hold_id, command.task_id, command, plan)
     held = _paid(ledger, command.account_id, hold, meta)
+    if _is_trial(held):
+        submitted = tasks.decide(task, replace(raised, credits=0, trial=True), meta)
     if reuse is None:
         return (*submitted, *held)
     task = reduce(tasks.evolve, submitted, task)
@@ -68,8 +68,27 @@ def retry(
     retried = tasks.decide(task, command, meta)
     if not retried or task is None:
         return ()
-    hold = HoldCredits(hold_id=command.hold_id, task_id=task.id, amount=command.credits, plan=plan)
-    return (*retried, *_paid(ledger, task.account_id, hold, meta))
+    hold = _hold(command.hold_id, task.id, command, plan)
+    held = _paid(ledger, task.account_id, hold, meta)
+    if _is_trial(held):
+        retried = tasks.decide(task, replace(command, credits=0, trial=True), meta)
+    return (*retried, *held)
+
+
+def _hold(hold_id: UUID, task_id: UUID, asked: SubmitTask | RetryTask, plan: Plan) -> HoldCredits:
+    """What a run of a task asks of its account; the ledger decides whether it is a free trial."""
+    return HoldCredits(
+        hold_id=hold_id,
+        task_id=task_id,
+        amount=asked.credits,
+        plan=plan,
+        may_be_trial=True,
+        price_version=asked.price_version,
+    )
+
+
+def _is_trial(held: tuple[LedgerEvent, ...]) -> bool:
+    return any(isinstance(event, CreditsHeld) and event.trial for event in held)
 
 
 def proceed(

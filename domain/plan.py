@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from domain.errors import InvalidInput
-from domain.event import COUNT_MAX
+from domain.event import COUNT_MAX, CREDITS_MAX
 
 STRIDE = 1_000_000
 """How far one task moves the next turn of an account of weight 1."""
@@ -21,7 +21,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     `active_tasks_max` bounds the open holds, `daily_tasks_max` the holds made in a UTC day. An
     account of weight 2 gets two turns for each one of weight 1, within a priority; `priority_raise`
-    lifts every task's priority by that many levels.
+    lifts every task's priority by that many levels. The first `trial_tasks` tasks cost nothing.
+    Up to `overdraft_max` credits may be held that are not there; the owner is told when fewer than
+    `low_credits` are available.
     """
 
     name: str
@@ -29,6 +31,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     daily_tasks_max: int = 1_000
     weight: Annotated[int, Meta(ge=1, le=STRIDE)] = 1
     priority_raise: Annotated[int, Meta(ge=0, le=3)] = 0
+    trial_tasks: Annotated[int, Meta(ge=0, le=COUNT_MAX)] = 0
+    overdraft_max: Annotated[int, Meta(ge=0, le=CREDITS_MAX)] = 0
+    low_credits: Annotated[int, Meta(ge=1, le=CREDITS_MAX)] | None = None
 
     @property
     def stride(self) -> int:

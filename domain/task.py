@@ -163,6 +163,7 @@ def _submitted(task: Task | None, command: SubmitTask, meta: Metadata) -> TaskSu
         not_before=command.not_before,
         group_id=command.group_id,
         content_key=command.content_key,
+        trial=command.trial,
     )
 
 
@@ -360,6 +361,7 @@ def _retried(task: Task, command: RetryTask, meta: Metadata) -> TaskRetried:
         run=task.run + 1,
         hold_id=command.hold_id,
         credits=command.credits,
+        trial=command.trial,
     )
 
 

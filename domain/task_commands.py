@@ -44,6 +44,8 @@ class SubmitTask(msgspec.Struct, frozen=True, kw_only=True):
     not_before: datetime | None = None
     group_id: UUID | None = None
     content_key: str | None = None
+    trial: bool = False
+    price_version: str | None = None
 
 
 class StartTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +114,8 @@ class RetryTask(msgspec.Struct, frozen=True, kw_only=True):
 
     hold_id: UUID
     credits: int
+    trial: bool = False
+    price_version: str | None = None
 
 
 RunCommand = (

@@ -15,7 +15,7 @@ class TaskSubmitted(Event, frozen=True, kw_only=True):
     """A task was accepted; its credits are held by the same commit. `input` is a JSON object.
 
     With `group_id` it is a member of that group, and `hold_id` the group's hold. Tasks of one
-    `content_key` would come to the same result.
+    `content_key` would come to the same result. A free `trial` costs nothing.
     """
 
     TOPIC: ClassVar[str] = "task.submitted"
@@ -34,6 +34,7 @@ class TaskSubmitted(Event, frozen=True, kw_only=True):
     not_before: Timestamp | None = None
     group_id: UUID | None = None
     content_key: Name | None = None
+    trial: bool = False
 
 
 class TaskStarted(Event, frozen=True, kw_only=True):
@@ -136,6 +137,7 @@ class TaskRetried(Event, frozen=True, kw_only=True):
     run: Count
     hold_id: UUID
     credits: Credits
+    trial: bool = False
 
 
 TaskEvent = (

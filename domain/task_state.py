@@ -96,6 +96,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     project: str | None = None
     group_id: UUID | None = None
     content_key: str | None = None
+    trial: bool = False
     not_before: datetime | None = None
     run: int = 1
     attempt: int = 0
@@ -168,6 +169,7 @@ def _submitted(event: TaskSubmitted) -> Task:
         project=event.project,
         group_id=event.group_id,
         content_key=event.content_key,
+        trial=event.trial,
         not_before=event.not_before,
         credits_held=event.credits,
         correlation_id=event.meta.correlation_id,
@@ -319,6 +321,7 @@ def _retried(task: Task, event: TaskRetried) -> Task:
         deadline_at=_after(event.meta.at, task.queue_seconds_max),
         hold_id=event.hold_id,
         credits_held=event.credits,
+        trial=event.trial,
         failure=None,
         stage=None,
         percent=0,

@@ -14,20 +14,43 @@ from uuid import UUID
 import msgspec
 
 from domain.event import Event
-from domain.ledger_events import CreditsCaptured, CreditsGranted, CreditsHeld, CreditsReleased
+from domain.ledger_events import (
+    CreditsCaptured,
+    CreditsExpired,
+    CreditsGranted,
+    CreditsHeld,
+    CreditsMatured,
+    CreditsRefunded,
+    CreditsReleased,
+    CreditsVoided,
+    HoldExpired,
+    HoldExtended,
+)
 from projections.projection import Projection
 
 NAME = "statement"
 VERSION = 1
-LineKind = Literal["granted", "held", "captured", "released"]
+LineKind = Literal[
+    "granted",
+    "matured",
+    "held",
+    "extended",
+    "captured",
+    "released",
+    "hold_expired",
+    "expired",
+    "voided",
+    "refunded",
+]
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One event's effect on one account's credits.
 
-    `amount` is what was granted, held, charged or released. The changes are signed and lead to
-    `available` and `held`, the balance after the event; a capture of a part gives the rest back in
-    the same line. A hold counts as `tasks` of the day.
+    `amount` is what was granted, held, charged, given back or lost. The changes are signed and lead
+    to `available` and `held`, the balance after the event; a capture of a part gives the rest back
+    in the same line. Credits granted for later become available when they have matured. A hold
+    counts as `tasks` of the day.
     """
 
     account_id: UUID
@@ -85,13 +108,32 @@ def evolve(line: Line | None, event: Event) -> Line:
 def _movement(event: Event) -> _Movement:
     match event:
         case CreditsGranted(amount=amount):
-            return _Movement("granted", amount, available=amount, held=0)
+            later = event.effective_at is not None and event.effective_at > event.meta.at
+            return _Movement("granted", amount, available=0 if later else amount, held=0)
+        case CreditsMatured(amount=amount):
+            return _Movement("matured", amount, available=amount, held=0)
         case CreditsHeld(amount=amount):
             return _Movement("held", amount, available=-amount, held=amount)
         case CreditsCaptured(amount=amount, released=released):
             return _Movement("captured", amount, available=released, held=-amount - released)
         case CreditsReleased(amount=amount):
             return _Movement("released", amount, available=amount, held=-amount)
+        case _:
+            return _seldom(event)
+
+
+def _seldom(event: Event) -> _Movement:
+    match event:
+        case HoldExtended(added=added):
+            return _Movement("extended", added, available=-added, held=added)
+        case HoldExpired(amount=amount):
+            return _Movement("hold_expired", amount, available=amount, held=-amount)
+        case CreditsExpired(amount=amount):
+            return _Movement("expired", amount, available=-amount, held=0)
+        case CreditsVoided(amount=amount, pending=pending):
+            return _Movement("voided", amount, available=0 if pending else -amount, held=0)
+        case CreditsRefunded(amount=amount):
+            return _Movement("refunded", amount, available=amount, held=0)
         case _:
             raise TypeError(f"{type(event).__name__} moves no credits")
 
@@ -100,7 +142,20 @@ STATEMENT = Projection(
     name=NAME,
     version=VERSION,
     row=Line,
-    events=frozenset({CreditsGranted, CreditsHeld, CreditsCaptured, CreditsReleased}),
+    events=frozenset(
+        {
+            CreditsGranted,
+            CreditsMatured,
+            CreditsHeld,
+            HoldExtended,
+            CreditsCaptured,
+            CreditsReleased,
+            HoldExpired,
+            CreditsExpired,
+            CreditsVoided,
+            CreditsRefunded,
+        }
+    ),
     evolve=evolve,
     every_version=True,
 )

@@ -39,6 +39,7 @@ from service.group_kinds import GroupKinds
 from service.groups import Groups
 from service.handlers import KINDS, SHIPPED
 from service.hooks import Hook, Hooks, load_hooks
+from service.ledgers import Ledgers
 from service.push import Push
 from service.schedules import ScheduleLimits, Schedules
 from service.settings import Settings
@@ -58,6 +59,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     committer: Committer
     bus: CommandBus
     schedules: Schedules
+    ledgers: Ledgers
     bulk_retries: BulkRetries
     gates: Gates
     types: TaskTypes
@@ -156,6 +158,7 @@ async def open_service(
             bus=bus,
             bulk_retries=BulkRetries(bus, types, pool),
             schedules=Schedules(bus, types, _schedule_limits(settings)),
+            ledgers=Ledgers(bus),
             gates=Gates(bus, types, pool),
             types=types,
             groups=Groups(

@@ -189,9 +189,7 @@ class CommandBus:
                 decided = metering.submit(
                     states[command.task_id], account, command, plan, meta, reuse=submittal.reuse
                 )
-                for event in decided:
-                    if event.originator_id == account_id:
-                        account = ledger.evolve(account, event)
+                account = ledger.evolved(account, decided)
                 events += decided
             return events
 

@@ -252,6 +252,7 @@ async def _watch(service: Service, stop: asyncio.Event) -> None:
         "expire": service.bus.expire,
         "wake": partial(wake_delayed, service.pool),
         "fire": service.schedules.fire,
+        "settle": service.ledgers.settle_due,
         "open": partial(open_providers, service.pool),
         "park": partial(park_tasks, service.pool),
         "unpark": partial(unpark_tasks, service.pool),
@@ -267,7 +268,7 @@ async def _watch(service: Service, stop: asyncio.Event) -> None:
                 _log.warning("watch.failed", sweep=name, error=str(error))
                 continue
             if swept:
-                _log.info("watch.swept", sweep=name, tasks=swept)
+                _log.info("watch.swept", sweep=name, count=swept)
             if swept == limit:
                 pause = 0.0
         await _pause(stop, pause)

@@ -199,10 +199,9 @@ class _Firings:
         except InvalidInput as refusal:
             return schedule.give_up(due, refusal, within)
         events = schedule.fire(due, times, lambda: self._submitted(due, within), within)
-        for event in events:
-            if event.originator_id == due.account_id:
-                after = ledger.evolve(self._ledger(due.account_id), event)
-                self._ledgers[due.account_id] = after
+        account = self._ledger(due.account_id)
+        if account is not None:
+            self._ledgers[due.account_id] = ledger.evolved(account, events)
         return events
 
     def _submitted(self, due: Schedule, meta: Metadata) -> Sequence[Event]:

@@ -25,9 +25,9 @@ SWEEP_TASKS_MAX = 200
 class TickReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a tick did: attempts started and how they ended, tasks swept, seconds taken.
 
-    `fired` counts the schedules that had their turn; `accepted` tasks were pushed to endpoints that
-    go on with them; `handed_back` are back in the queue because the time was up: the next tick
-    takes them.
+    `fired` counts the schedules that had their turn, `settled` the accounts whose credits or holds
+    came to their time; `accepted` tasks were pushed to endpoints that go on with them;
+    `handed_back` are back in the queue because the time was up: the next tick takes them.
     """
 
     started: int
@@ -41,6 +41,7 @@ class TickReport(msgspec.Struct, frozen=True, kw_only=True):
     expired: int
     woken: int
     fired: int
+    settled: int
     seconds: float
 
 
@@ -89,6 +90,7 @@ async def _sweep(service: Service) -> dict[str, int]:
         "woken": await wake_delayed(service.pool, SWEEP_TASKS_MAX)
         + await unpark_tasks(service.pool, SWEEP_TASKS_MAX),
         "fired": await service.schedules.fire(SWEEP_TASKS_MAX),
+        "settled": await service.ledgers.settle_due(SWEEP_TASKS_MAX),
     }
 
 

@@ -3,7 +3,7 @@ FROM append_batch(
     %b, %b, %b, %b,
     %b, %b,
     %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b,
-    %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b,
+    %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b,
     %b, %b, %b, %b, %b, %b, %b, %b, %b,
     %b, %b, %b, %b, %b,
     %b, %b,

@@ -1,5 +1,6 @@
 SELECT
     (SELECT coalesce(max(notification_id), 0) FROM tallystick_events),
-    id, version, plan, status, opened_at, updated_at, name, granted, available, held, captured, active
+    id, version, plan, status, opened_at, updated_at, name, granted, available, held, captured, active,
+    pending, expired, voided, refunded, trials
 FROM accounts
 WHERE id = %(account_id)s

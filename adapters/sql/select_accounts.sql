@@ -1,4 +1,5 @@
-SELECT id, version, plan, status, opened_at, updated_at, name, granted, available, held, captured, active
+SELECT id, version, plan, status, opened_at, updated_at, name, granted, available, held, captured, active,
+    pending, expired, voided, refunded, trials
 FROM accounts
 WHERE id > %(after)s
 ORDER BY id

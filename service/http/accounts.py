@@ -50,7 +50,11 @@ class NewGrant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class AccountResource(msgspec.Struct, frozen=True, kw_only=True):
-    """granted = available + held + captured; `active` counts the open holds."""
+    """granted = pending + available + held + captured + expired + voided, always.
+
+    `pending` credits are not effective yet, `voided` ones were taken back, `captured` is what was
+    charged less what was `refunded`. `active` counts the open holds, `trials` the free tasks.
+    """
 
     id: AccountId
     name: str | None
@@ -62,6 +66,11 @@ class AccountResource(msgspec.Struct, frozen=True, kw_only=True):
     held: int
     captured: int
     active: int
+    pending: int
+    expired: int
+    voided: int
+    refunded: int
+    trials: int
     opened_at: datetime
     updated_at: datetime
 
@@ -262,6 +271,11 @@ def account_resource(balance: Balance) -> AccountResource:
         held=balance.held,
         captured=balance.captured,
         active=balance.active,
+        pending=balance.pending,
+        expired=balance.expired,
+        voided=balance.voided,
+        refunded=balance.refunded,
+        trials=balance.trials,
         opened_at=balance.opened_at,
         updated_at=balance.updated_at,
     )

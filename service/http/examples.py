@@ -99,6 +99,11 @@ ACCOUNT = AccountResource(
     held=0,
     captured=0,
     active=0,
+    pending=0,
+    expired=0,
+    voided=0,
+    refunded=0,
+    trials=0,
     opened_at=_AT,
     updated_at=_AT,
 )

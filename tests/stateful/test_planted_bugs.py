@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from itertools import count
 from types import MappingProxyType
 from typing import Any
 
@@ -13,9 +14,10 @@ from hypothesis.stateful import run_state_machine_as_test
 from msgspec import Raw
 from msgspec.structs import replace
 
-from domain import balance, grants, ledger, metering, task
+from domain import balance, grants, ledger, ledger_grants, ledger_holds, metering, task
 from domain.event import Event
 from domain.ledger import CreditLedger, HoldCredits
+from domain.ledger_book import Book
 from domain.ledger_events import CreditsCaptured, CreditsHeld, CreditsReleased
 from domain.plan import Plan
 from domain.task import CancelTask, CompleteTask, FailTask, Task
@@ -46,7 +48,7 @@ def release_not_returned(patch: Patch) -> None:
     def lossy(kept: grants.Grants, slices: grants.Slices, *, free: int, held: int) -> Any:
         return moved(kept, slices, free=min(free, 0), held=held)
 
-    patch.setattr("domain.ledger.moved", lossy)
+    patch.setattr("domain.ledger_state.moved", lossy)
 
 
 def balance_not_returned(patch: Patch) -> None:
@@ -145,14 +147,16 @@ def day_begun_anew_by_a_slow_clock(patch: Patch) -> None:
         day = at.astimezone(UTC).date()
         return day, state.day_count if day == state.day else 0
 
-    patch.setattr(ledger, "_day_of", day_of)
+    patch.setattr("domain.ledger_state.day_of", day_of)
+    patch.setattr("domain.ledger_holds.day_of", day_of)
 
 
 def day_never_reset(patch: Patch) -> None:
     def day_of(state: CreditLedger, at: datetime) -> tuple[date, int]:
         return at.astimezone(UTC).date(), state.day_count
 
-    patch.setattr(ledger, "_day_of", day_of)
+    patch.setattr("domain.ledger_state.day_of", day_of)
+    patch.setattr("domain.ledger_holds.day_of", day_of)
 
 
 def snapshot_forgets_the_day(patch: Patch) -> None:
@@ -175,14 +179,15 @@ def priority_of_grants_ignored(patch: Patch) -> None:
 
 
 def repeated_source_granted_again(patch: Patch) -> None:
-    granted = ledger._granted
-    patch.setattr(
-        ledger,
-        "_granted",
-        lambda state, *given: granted(
-            replace(state, source_refs=type(state.source_refs)()), *given
-        ),
-    )
+    """Each grant comes under a name of its own."""
+    granted = ledger_grants.granted
+    numbers = count()
+
+    def again(book: Book, command: ledger.GrantCredits) -> None:
+        granted(book, replace(command, source_ref=f"{command.source_ref} {next(numbers)}"))
+
+    deciders = {**ledger._DECIDERS, ledger.GrantCredits: again}
+    patch.setattr(ledger, "_DECIDERS", MappingProxyType(deciders))
 
 
 def one_stall_too_many(patch: Patch) -> None:
@@ -222,7 +227,9 @@ def cancel_loses_the_worker(patch: Patch) -> None:
 
 def part_captures_keep_the_rest(patch: Patch) -> None:
     split = grants.split
-    patch.setattr("domain.ledger.split", lambda slices, amount: (split(slices, amount)[0], ()))
+    patch.setattr(
+        "domain.ledger_holds.split", lambda slices, amount: (split(slices, amount)[0], ())
+    )
 
 
 def charge_not_bounded(patch: Patch) -> None:
@@ -293,12 +300,12 @@ def add_to_proceed(
 
 
 def change_plan(patch: Patch, change: Callable[[Plan], Plan]) -> None:
-    guard = ledger._guard_limits
+    guard = ledger_holds._guard_limits
 
     def changed(state: CreditLedger, command: HoldCredits, at: datetime) -> None:
         guard(state, replace(command, plan=change(command.plan)), at)
 
-    patch.setattr(ledger, "_guard_limits", changed)
+    patch.setattr(ledger_holds, "_guard_limits", changed)
 
 
 def _captures(event: Event) -> bool:

@@ -68,6 +68,12 @@ def _ledger_told(state: CreditLedger) -> dict[str, Json]:
         "source_refs": sorted(state.source_refs),
         "day": state.day.isoformat(),
         "day_count": state.day_count,
+        "overdrawn": state.overdrawn,
+        "expiring": {str(i): at.isoformat() for i, at in sorted(state.expiring.items())},
+        "refunds": [_told(refund) for _, refund in sorted(state.refunds.items())],
+        "told_at": state.told_at,
+        "told_exhausted": state.told_exhausted,
+        "period": state.period,
     }
 
 

@@ -273,8 +273,8 @@ def test_a_hold_that_is_not_there_is_named() -> None:
     assert refusal.value.hold_id == HOLD_ID
 
 
-FROZEN = replace(
-    a_ledger(grant(50), hold(20)), balance=replace(a_ledger().balance, version=3, status="frozen")
+CLOSED = replace(
+    a_ledger(grant(50), hold(20)), balance=replace(a_ledger().balance, version=3, status="closed")
 )
 
 
@@ -292,8 +292,8 @@ def test_a_state_without_the_edge_refuses_before_the_command_is_looked_at(
     trigger: str, command: LedgerCommand
 ) -> None:
     with pytest.raises(IllegalTransition) as refusal:
-        ledger.decide(FROZEN, command, META)
-    assert (refusal.value.trigger, refusal.value.state) == (trigger, "frozen")
+        ledger.decide(CLOSED, command, META)
+    assert (refusal.value.trigger, refusal.value.state) == (trigger, "closed")
 
 
 def test_a_hold_ends_only_by_the_edges_of_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:

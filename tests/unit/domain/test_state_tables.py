@@ -6,18 +6,20 @@ and not listed here fails `test_the_tables_list_every_state_and_command`.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, get_args
 from uuid import UUID
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from domain import group, ledger, metering, pause, schedule, task
 from domain.errors import DomainError, NotFound
 from domain.event import Event, Metadata
 from domain.group import GROUP, CancelGroup, EndMember, Group, GroupCommand, RetryGroup
 from domain.ledger import ACCOUNT, HOLD, CaptureHold, CreditLedger, LedgerCommand, ReleaseHold
+from domain.ledger_events import CreditsCaptured
 from domain.machines import MACHINES
 from domain.pause import PAUSE, Pause, PauseCommand, PauseQueue, ResumeQueue
 from domain.schedule import SCHEDULE, Schedule, ScheduleCommand
@@ -117,18 +119,35 @@ CancelGroup     NotFound    cancelling         IllegalTransition  IllegalTransit
 RetryGroup      NotFound    IllegalTransition  IllegalTransition  processing         processing         IllegalTransition  IllegalTransition
 """  # noqa: E501 - a table
 ACCOUNT_TABLE = """
-command       absent    open
-OpenAccount   open      AlreadyExists
-GrantCredits  NotFound  open
-HoldCredits   NotFound  open
-CaptureHold   NotFound  open
-ReleaseHold   NotFound  open
+command            absent    open              frozen             closed
+OpenAccount        open      AlreadyExists     AlreadyExists      AlreadyExists
+ChangePlan         NotFound  open              IllegalTransition  IllegalTransition
+FreezeAccount      NotFound  frozen            quiet              IllegalTransition
+UnfreezeAccount    NotFound  quiet             open               IllegalTransition
+CloseAccount       NotFound  AccountUnsettled  AccountUnsettled   quiet
+CloseAccount/idle  NotFound  closed            closed             quiet
+GrantCredits       NotFound  open              frozen             IllegalTransition
+VoidGrant          NotFound  open              frozen             IllegalTransition
+AdjustCredits      NotFound  open              frozen             IllegalTransition
+HoldCredits        NotFound  open              IllegalTransition  IllegalTransition
+ExtendHold         NotFound  open              IllegalTransition  IllegalTransition
+CaptureHold        NotFound  open              frozen             IllegalTransition
+ReleaseHold        NotFound  open              frozen             IllegalTransition
+RefundCapture      NotFound  open              frozen             IllegalTransition
+SettleDue          NotFound  quiet             quiet              quiet
+SettleDue/due      NotFound  open              frozen             quiet
+CloseBooks         NotFound  open              frozen             IllegalTransition
 """
+# `-`: there is no capture that the command could name.
 HOLD_TABLE = """
-command       absent        held      captured      released
-CaptureHold   HoldNotFound  captured  HoldNotFound  HoldNotFound
-ReleaseHold   HoldNotFound  released  HoldNotFound  HoldNotFound
-"""
+command             absent        held      captured      released      expired       refunded
+ExtendHold          HoldNotFound  held      HoldNotFound  HoldNotFound  HoldNotFound  HoldNotFound
+CaptureHold         HoldNotFound  captured  HoldNotFound  HoldNotFound  HoldNotFound  HoldNotFound
+ReleaseHold         HoldNotFound  released  HoldNotFound  HoldNotFound  HoldNotFound  HoldNotFound
+SettleDue           quiet         expired   quiet         quiet         quiet         quiet
+RefundCapture       -             -         refunded      -             -             IllegalTransition
+RefundCapture/part  -             -         captured      -             -             IllegalTransition
+"""  # noqa: E501 - a table
 SCHEDULE_TABLE = """
 command          absent    active         paused   deleted
 CreateSchedule   active    AlreadyExists  AlreadyExists  AlreadyExists
@@ -167,12 +186,27 @@ TRIGGERS = {
         "RetryGroup": "retry",
     },
     "account": {
+        "ChangePlan": "change_plan",
+        "FreezeAccount": "freeze",
+        "UnfreezeAccount": "unfreeze",
+        "CloseAccount": "close",
         "GrantCredits": "grant",
+        "VoidGrant": "void",
+        "AdjustCredits": "adjust",
         "HoldCredits": "hold",
+        "ExtendHold": "extend",
         "CaptureHold": "capture",
         "ReleaseHold": "release",
+        "RefundCapture": "refund",
+        "CloseBooks": "close_books",
     },
-    "hold": {"CaptureHold": "capture", "ReleaseHold": "release"},
+    "hold": {
+        "ExtendHold": "extend",
+        "CaptureHold": "capture",
+        "ReleaseHold": "release",
+        "SettleDue": "expire",
+        "RefundCapture": "refund",
+    },
     "schedule": {
         "PauseSchedule": "pause",
         "ResumeSchedule": "resume",
@@ -232,7 +266,7 @@ def test_the_tables_list_every_state_and_command() -> None:
         | {"StallTask/last", "FailTask/flaky", "FailTask/last", "ExpireTask/early"}
         | {f"{name}/old" for name in fenced}
     )
-    assert commands_of(ACCOUNT_TABLE) == names(LedgerCommand)
+    assert {name.split("/")[0] for name in commands_of(ACCOUNT_TABLE)} == names(LedgerCommand)
     assert {name.split("/")[0] for name in commands_of(GROUP_TABLE)} == names(GroupCommand)
     assert commands_of(SCHEDULE_TABLE) == names(ScheduleCommand) | {"fire", "skip"}
     assert commands_of(PAUSE_TABLE) == names(PauseCommand)
@@ -325,47 +359,121 @@ def group_before(name: str, status: str) -> Played:
     return group_in(status)
 
 
-@pytest.mark.parametrize(("name", "status", "outcome"), cells(ACCOUNT_TABLE))
-def test_each_cell_of_the_account(name: str, status: str, outcome: str) -> None:
-    before = None if status == "absent" else a_ledger(grant(100), hold())
-    commands: dict[str, LedgerCommand] = {
+LATER = NOON + timedelta(hours=2)
+TO_STATUS: dict[str, tuple[LedgerCommand, ...]] = {
+    "open": (),
+    "frozen": (ledger.FreezeAccount(reason="disputed"),),
+    "closed": (
+        CaptureHold(hold_id=HOLD_ID, amount=PRICE),
+        ledger.CloseAccount(reason="left"),
+    ),
+}
+
+
+def ledger_in(status: str, *, idle: bool = False) -> CreditLedger:
+    """With a grant that expires before LATER and, unless `idle` or closed, an open hold."""
+    expiring = replace(grant(100), expires_at=NOON + timedelta(hours=1))
+    holds = () if idle and status != "closed" else (hold(),)
+    return a_ledger(expiring, *holds, *TO_STATUS[status])
+
+
+def capture_of(amount: int) -> CreditsCaptured:
+    """What was charged of HOLD_ID, as its event tells."""
+    state = a_ledger(grant(100), hold())
+    (event,) = ledger.decide(state, CaptureHold(hold_id=HOLD_ID, amount=amount), metadata())
+    assert isinstance(event, CreditsCaptured)
+    return event
+
+
+def ledger_commands() -> dict[str, LedgerCommand]:
+    return {
         "OpenAccount": OPENING,
+        "ChangePlan": ledger.ChangePlan(plan="enterprise"),
+        "FreezeAccount": ledger.FreezeAccount(reason="r"),
+        "UnfreezeAccount": ledger.UnfreezeAccount(reason="r"),
+        "CloseAccount": ledger.CloseAccount(reason="r"),
         "GrantCredits": grant(100, number=2),
+        "VoidGrant": ledger.VoidGrant(grant_id=grant(100).grant_id, reason="r"),
+        "AdjustCredits": ledger.AdjustCredits(
+            adjustment_id=UUID(int=77), amount=-1, source_ref="a", reason="r"
+        ),
         "HoldCredits": hold(number=2),
+        "ExtendHold": ledger.ExtendHold(hold_id=HOLD_ID, plan=hold().plan, added=1),
         "CaptureHold": CaptureHold(hold_id=HOLD_ID, amount=PRICE),
         "ReleaseHold": ReleaseHold(hold_id=HOLD_ID),
+        "RefundCapture": ledger.RefundCapture(capture=capture_of(PRICE), amount=1, reason="r"),
+        "SettleDue": ledger.SettleDue(),
+        "CloseBooks": ledger.CloseBooks(period="2025-03"),
     }
+
+
+@pytest.mark.parametrize(("name", "status", "outcome"), cells(ACCOUNT_TABLE))
+def test_each_cell_of_the_account(name: str, status: str, outcome: str) -> None:
+    command_name, _, variant = name.partition("/")
+    before = None if status == "absent" else ledger_in(status, idle=variant == "idle")
+    command = ledger_commands()[command_name]
+    at = LATER if variant == "due" else NOON
     if outcome not in ACCOUNT.states:
-        assert_refused_or_quiet(ledger.decide, before, commands[name], outcome)
+        assert_refused_or_quiet(ledger.decide, before, command, outcome, at)
         return
-    (event,) = ledger.decide(before, commands[name], metadata())
-    assert_next_in_stream(event, before)
-    assert fold_ledger([event], before).status == outcome
+    events = ledger.decide(before, command, metadata(at))
+    state = before
+    for event in events:
+        assert_next_in_stream(event, state, at)
+        state = fold_ledger([event], state)
+    assert state is not None
+    assert state.status == outcome
 
 
 def ledger_with_hold(status: str) -> CreditLedger:
+    """HOLD_ID in a state, out of a grant that lasts; it expires before LATER."""
+    capture = CaptureHold(hold_id=HOLD_ID, amount=PRICE)
+    refund = ledger.RefundCapture(capture=capture_of(PRICE), amount=PRICE, reason="r")
     settling: dict[str, tuple[LedgerCommand, ...]] = {
         "absent": (),
-        "held": (hold(),),
-        "captured": (hold(), CaptureHold(hold_id=HOLD_ID, amount=PRICE)),
-        "released": (hold(), ReleaseHold(hold_id=HOLD_ID)),
+        "held": (),
+        "captured": (capture,),
+        "released": (ReleaseHold(hold_id=HOLD_ID),),
+        "refunded": (capture, refund),
+        "expired": (),
     }
-    return a_ledger(grant(100), *settling[status])
+    held = () if status == "absent" else (replace(hold(), expires_at=NOON + timedelta(hours=1)),)
+    state = a_ledger(grant(100), *held, *settling[status])
+    if status != "expired":
+        return state
+    return fold_ledger(ledger.decide(state, ledger.SettleDue(), metadata(LATER)), state)
 
 
 @pytest.mark.parametrize(("name", "status", "outcome"), cells(HOLD_TABLE))
 def test_each_cell_of_the_hold(name: str, status: str, outcome: str) -> None:
-    before = ledger_with_hold(status)
-    commands: dict[str, LedgerCommand] = {
-        "CaptureHold": CaptureHold(hold_id=HOLD_ID, amount=PRICE),
-        "ReleaseHold": ReleaseHold(hold_id=HOLD_ID),
-    }
-    if outcome not in HOLD.states:
-        assert_refused_or_quiet(ledger.decide, before, commands[name], outcome)
+    if outcome == "-":
         return
-    (event,) = ledger.decide(before, commands[name], metadata())
-    assert f"credits.{outcome}" == type(event).TOPIC
-    assert not fold_ledger([event], before).holds
+    before = ledger_with_hold(status)
+    whole = ledger.RefundCapture(capture=capture_of(PRICE), amount=PRICE, reason="r")
+    commands = ledger_commands() | {
+        "RefundCapture": whole,
+        "RefundCapture/part": replace(whole, amount=1),
+    }
+    at = LATER if name == "SettleDue" else NOON
+    if outcome not in HOLD.states:
+        assert_refused_or_quiet(ledger.decide, before, commands[name], outcome, at)
+        return
+    (event,) = ledger.decide(before, commands[name], metadata(at))
+    assert HOLD_TOPICS[name.split("/", maxsplit=1)[0]] == type(event).TOPIC
+    after = fold_ledger([event], before)
+    assert (HOLD_ID in after.holds) == (outcome == "held")
+    if name.startswith("RefundCapture"):
+        left = PRICE - after.refunds[HOLD_ID].amount
+        assert (left == 0) == (outcome == "refunded")
+
+
+HOLD_TOPICS = {
+    "ExtendHold": "credits.hold_extended",
+    "CaptureHold": "credits.captured",
+    "ReleaseHold": "credits.released",
+    "SettleDue": "credits.hold_expired",
+    "RefundCapture": "credits.refunded",
+}
 
 
 @pytest.mark.parametrize(("name", "status", "outcome"), cells(SCHEDULE_TABLE))

@@ -184,8 +184,7 @@ def test_a_projection_takes_its_own_events_and_no_others(projection: Projection[
 def test_the_inline_rows_are_the_states_that_the_domain_folds() -> None:
     history = History(4).grow(300)
     assert taken_at_once(TASKS, history.events).newest == history.tasks
-    balances = {i: state.balance for i, state in history.ledgers.items()}
-    assert taken_at_once(ACCOUNTS, history.events).newest == balances
+    assert taken_at_once(ACCOUNTS, history.events).newest == history.ledgers
 
 
 def test_each_version_of_a_projection_tracks_a_position_of_its_own() -> None:

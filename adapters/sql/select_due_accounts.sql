@@ -1,0 +1,5 @@
+SELECT id
+FROM accounts
+WHERE due_at <= clock_timestamp()
+ORDER BY due_at
+LIMIT %b

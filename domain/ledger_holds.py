@@ -1,0 +1,207 @@
+"""Holds of a ledger: made, extended, ended once, and given back after their capture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from domain.errors import (
+    AlreadyExists,
+    CaptureExceedsHold,
+    HoldNotFound,
+    InsufficientCredits,
+    InvalidInput,
+    LimitReached,
+    RefundExceedsCapture,
+)
+from domain.event import CREDITS_MAX
+from domain.grants import Grants, Slices, as_granted, burn, split
+from domain.ledger_book import Book, ending_of
+from domain.ledger_commands import (
+    CaptureHold,
+    ExtendHold,
+    HoldCredits,
+    RefundCapture,
+    ReleaseHold,
+)
+from domain.ledger_events import (
+    OVERDRAFT,
+    CreditsCaptured,
+    CreditsGranted,
+    CreditsHeld,
+    CreditsRefunded,
+    CreditsReleased,
+    Grant,
+    Hold,
+    HoldExtended,
+)
+from domain.ledger_machines import ACCOUNT, ACTIVE_RETRY_SECONDS, HOLD, REFUND_DAYS_MAX
+from domain.ledger_state import CreditLedger, day_of
+from domain.plan import Plan
+
+
+def held(book: Book, command: HoldCredits) -> None:
+    ledger = book.ledger
+    ACCOUNT.target("hold", ledger.status)
+    if command.amount < 0:
+        raise InvalidInput("A hold cannot be negative.", ("/amount", "must be 0 or more"))
+    if (hold := ledger.holds.get(command.hold_id)) is not None:
+        _guard_same(hold, command)
+        return
+    _guard_later(command.expires_at, book.meta.at)
+    _guard_limits(ledger, command, book.meta.at)
+    plan = command.plan
+    trial = command.may_be_trial and command.amount > 0 and ledger.balance.trials < plan.trial_tasks
+    amount = 0 if trial else command.amount
+    _guard_available(ledger, amount, plan)
+    book.write(
+        CreditsHeld,
+        hold_id=command.hold_id,
+        task_id=command.task_id,
+        group_id=command.group_id,
+        amount=amount,
+        slices=burn(ledger.grants, amount),
+        tasks=command.tasks,
+        slots=command.slots,
+        trial=trial,
+        expires_at=command.expires_at,
+        price_version=command.price_version,
+    )
+
+
+def _guard_same(hold: Hold, command: HoldCredits) -> None:
+    asked = (command.task_id, command.group_id, command.amount)
+    amount = command.amount if hold.trial else hold.amount
+    if (hold.task_id, hold.group_id, amount) != asked:
+        raise AlreadyExists("There is a hold of that id already.")
+
+
+def _guard_later(expires_at: datetime | None, at: datetime) -> None:
+    if expires_at is not None and expires_at <= at:
+        raise InvalidInput("The hold would be gone at once.", ("/expires_at", "is in the past"))
+
+
+def _guard_limits(ledger: CreditLedger, command: HoldCredits, at: datetime) -> None:
+    plan = command.plan
+    if ledger.balance.active + command.slots > plan.active_tasks_max:
+        raise LimitReached("active_tasks_max", plan.active_tasks_max, ACTIVE_RETRY_SECONDS)
+    day, made = day_of(ledger, at)
+    if made + command.tasks > plan.daily_tasks_max:
+        tomorrow = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+        wait = int((tomorrow - at).total_seconds()) + 1
+        raise LimitReached("daily_tasks_max", plan.daily_tasks_max, wait)
+
+
+def _guard_available(ledger: CreditLedger, amount: int, plan: Plan) -> None:
+    """Credits in effective grants and what may be overdrawn; a hold of nothing needs neither."""
+    if amount and amount > ledger.balance.available + plan.overdraft_max:
+        raise InsufficientCredits(amount, ledger.balance.available)
+
+
+def _hold_of(book: Book, hold_id: UUID, trigger: str) -> Hold:
+    ledger = book.ledger
+    ACCOUNT.target(trigger, ledger.status)
+    hold = ledger.holds.get(hold_id)
+    if hold is None:
+        raise HoldNotFound(hold_id)
+    HOLD.target(trigger, "held")
+    return hold
+
+
+def extended(book: Book, command: ExtendHold) -> None:
+    hold = _hold_of(book, command.hold_id, "extend")
+    if not 0 <= command.added <= CREDITS_MAX:
+        raise InvalidInput("A hold cannot shrink.", ("/added", "must be 0 or more"))
+    _guard_later(command.expires_at, book.meta.at)
+    if not command.added and command.expires_at in {None, hold.expires_at}:
+        return
+    _guard_available(book.ledger, command.added, command.plan)
+    book.write(
+        HoldExtended,
+        hold_id=hold.id,
+        added=command.added,
+        slices=burn(book.ledger.grants, command.added),
+        expires_at=command.expires_at or hold.expires_at,
+    )
+
+
+def captured(book: Book, command: CaptureHold) -> None:
+    hold = _hold_of(book, command.hold_id, "capture")
+    if not 0 <= command.amount <= hold.amount:
+        raise CaptureExceedsHold(command.amount, hold.amount)
+    taken, rest = split(hold.slices, command.amount)
+    book.write(
+        CreditsCaptured,
+        **ending_of(hold),
+        amount=command.amount,
+        slices=taken,
+        released=hold.amount - command.amount,
+        released_slices=rest,
+    )
+
+
+def released(book: Book, command: ReleaseHold) -> None:
+    hold = _hold_of(book, command.hold_id, "release")
+    book.write(
+        CreditsReleased,
+        **ending_of(hold),
+        amount=hold.amount,
+        slices=hold.slices,
+        trial=hold.trial,
+        reason=command.reason,
+    )
+
+
+def refunded(book: Book, command: RefundCapture) -> None:
+    ledger, capture = book.ledger, command.capture
+    ACCOUNT.target("refund", ledger.status)
+    assert capture.originator_id == ledger.id, "a capture is refunded to its own account"
+    if command.amount < 1:
+        raise InvalidInput("A refund needs credits.", ("/amount", "must be 1 or more"))
+    if capture.meta.at < book.meta.at - timedelta(days=REFUND_DAYS_MAX):
+        sentence = f"was charged more than {REFUND_DAYS_MAX} days ago"
+        raise InvalidInput("The charge is too old to be refunded.", ("/hold_id", sentence))
+    before = ledger.refunds.get(capture.hold_id)
+    done = before.amount if before else 0
+    left = capture.amount - done
+    state = "captured" if left or not done else "refunded"
+    HOLD.target("refund", state, _Refunding(refunded=command.amount == left))
+    if command.amount > left:
+        raise RefundExceedsCapture(command.amount, left)
+    slices = _last_first(capture.slices, done, command.amount)
+    book.write(
+        CreditsRefunded,
+        hold_id=capture.hold_id,
+        task_id=capture.task_id,
+        group_id=capture.group_id,
+        amount=command.amount,
+        slices=slices,
+        captured_at=capture.meta.at,
+        reason=command.reason,
+        grants=_spent(ledger.grants, slices, command.grants),
+    )
+
+
+class _Refunding(NamedTuple):
+    """What the machine asks of a refund: whether all of the capture is refunded with it."""
+
+    refunded: bool
+
+
+def _last_first(slices: Slices, done: int, amount: int) -> Slices:
+    """`amount` credits of a capture from its end on, past the `done` ones given back before."""
+    _, rest = split(reversed(slices), done)
+    taken, _ = split(rest, amount)
+    return taken
+
+
+def _spent(
+    grants: Grants, slices: Slices, granted: Mapping[UUID, CreditsGranted]
+) -> tuple[Grant, ...]:
+    """The grants of the slices that have left the ledger, as they come back."""
+    known = {grant.id for grant in grants} | {OVERDRAFT}
+    return tuple(
+        as_granted(granted[piece.grant_id]) for piece in slices if piece.grant_id not in known
+    )

@@ -1,0 +1,53 @@
+"""The machines of an account and of a hold, and the ledger's own limits."""
+
+from __future__ import annotations
+
+from domain.lifecycle import Lifecycle
+
+_OPEN_OR_FROZEN = ["open", "frozen"]
+ACCOUNT = Lifecycle(
+    "account",
+    ["open", "frozen", "closed"],
+    "open",
+    [
+        *(
+            {"trigger": trigger, "source": "open", "dest": "open"}
+            for trigger in ("hold", "extend", "change_plan")
+        ),
+        *(
+            {"trigger": trigger, "source": state, "dest": state}
+            for trigger in (
+                "grant",
+                "void",
+                "adjust",
+                "capture",
+                "release",
+                "refund",
+                "close_books",
+            )
+            for state in _OPEN_OR_FROZEN
+        ),
+        {"trigger": "freeze", "source": "open", "dest": "frozen"},
+        {"trigger": "unfreeze", "source": "frozen", "dest": "open"},
+        {"trigger": "close", "source": _OPEN_OR_FROZEN, "dest": "closed"},
+    ],
+)
+HOLD = Lifecycle(
+    "hold",
+    ["held", "captured", "released", "expired", "refunded"],
+    "held",
+    [
+        {"trigger": "extend", "source": "held", "dest": "held"},
+        {"trigger": "capture", "source": "held", "dest": "captured"},
+        {"trigger": "release", "source": "held", "dest": "released"},
+        {"trigger": "expire", "source": "held", "dest": "expired"},
+        {"trigger": "refund", "source": "captured", "dest": "refunded", "conditions": "refunded"},
+        {"trigger": "refund", "source": "captured", "dest": "captured", "unless": "refunded"},
+    ],
+)
+ACTIVE_RETRY_SECONDS = 10
+"""What is said in `Retry-After` when all of an account's active tasks are taken."""
+GRANTS_MAX = 10_000
+"""Most grants with credits left in one ledger."""
+REFUND_DAYS_MAX = 400
+"""How long after its capture credits may be refunded."""
