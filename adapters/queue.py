@@ -16,6 +16,8 @@ from adapters.sql import statement
 from domain.aggregate import GROUPS, LEDGERS, TASKS, Stream
 from domain.errors import Unavailable
 
+CLAIM_TASKS_MAX = 1_000
+"""Most tasks of one claim; also written in `select_claimable`."""
 LeaseState = Literal["held", "cancelling", "lost"]
 
 
@@ -42,7 +44,7 @@ def find_claimable(types: Mapping[str, int | None], limit: int) -> Find:
             "types": Texts(types),
             "running_max": Bigints(types.values()),
             "taken": Uuids([stream.id for stream in taken]),
-            "limit": limit,
+            "limit": min(limit, CLAIM_TASKS_MAX),
         }
         await cursor.execute(statement("select_claimable"), parameters, prepare=True)
         return [Stream(TASKS, row[0]) for row in await cursor.fetchall()]

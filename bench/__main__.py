@@ -33,6 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--peers", action="store_true", help="measure the peers in the same run")
     parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--only", choices=["claims"], help="measure this alone")
     parser.add_argument("--system", choices=SYSTEMS, help=argparse.SUPPRESS)
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -45,7 +46,10 @@ def main() -> None:
         Path(made).chmod(0o711)
         os.environ[database.FOLDER_VARIABLE] = made
         with database.server():
-            _all(options.repeats, peers=options.peers)
+            if options.only == "claims":
+                _claims(options.repeats)
+            else:
+                _all(options.repeats, peers=options.peers)
 
 
 def _system(name: str) -> System:
@@ -82,6 +86,17 @@ def _all(repeats: int, *, peers: bool) -> None:
             with (RESULTS / f"{name}.jsonl").open("a") as file:
                 file.write(line({**figures, **stamp}) + "\n")
     sys.stdout.write(table({name: _medians(figures) for name, figures in runs.items()}))
+
+
+def _claims(repeats: int) -> None:
+    from bench import claims  # noqa: PLC0415 - each part brings its own imports
+
+    runs = []
+    for repeat in range(repeats):
+        _say(f"run {repeat + 1} of {repeats}: claims")
+        runs.append(claims.measure())
+        _say(line(runs[-1]))
+    sys.stdout.write(claims.table(runs))
 
 
 def _measured(*, peers: bool) -> list[str]:

@@ -148,6 +148,17 @@ class Tallystick:
             await working
         return seconds
 
+    async def claim(self, claims: int, limit: int, *, warm: int) -> float:
+        """Seconds for that many full claims, one after the other; the first ones do not count."""
+        async with self._opened() as service:
+            for _ in range(warm):
+                await service.bus.claim("bench", ["noop"], limit)
+            begun = time.perf_counter()
+            for _ in range(claims):
+                claimed = await service.bus.claim("bench", ["noop"], limit)
+                assert len(claimed) == limit, "the queue must not run dry"
+            return time.perf_counter() - begun
+
     async def work(self, started: Started) -> None:
         async with self._opened(started) as service:
             await service.worker().run()

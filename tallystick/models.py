@@ -55,10 +55,33 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
 
 
+class Throttle(msgspec.Struct, frozen=True, kw_only=True):
+    """One reason why a task does not start now; `until` is when it ends, where that is known.
+
+    `reason` is type_paused, account_paused, provider_paused, provider_closed, provider_rate,
+    provider_full, type_full, delayed or backoff; a newer service may know more.
+    """
+
+    reason: str
+    until: datetime | None = None
+
+
+class QueuePlace(msgspec.Struct, frozen=True, kw_only=True):
+    """How many tasks of the type go before this one, and in how many seconds it is its turn.
+
+    `precision` is exact, at_least or about; no estimate is made up where nothing was measured.
+    """
+
+    position: int
+    precision: str = "exact"
+    starts_in_seconds: int | None = None
+
+
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """A task as of its `version`; `input` and `result` are the JSON objects of its type.
 
     `next` is what may be done from its state; `reused_from` the task whose result was taken over.
+    `throttled` says why a waiting task is not started, `queue` where it stands.
     """
 
     id: str
@@ -84,6 +107,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    throttled: tuple[Throttle, ...] = ()
+    queue: QueuePlace | None = None
 
     @property
     def ended(self) -> bool:

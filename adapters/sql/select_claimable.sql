@@ -71,14 +71,20 @@ first AS (
         row_number() OVER (PARTITION BY w.provider ORDER BY q.priority, q.turn, q.id) AS place
     FROM wanted AS w
     CROSS JOIN LATERAL (
-        SELECT t.id, t.priority, t.turn
-        FROM tasks AS t
-        WHERE t.type = w.type
-            AND t.status IN ('queued', 'backoff')
-            AND t.delayed_until IS NULL
-            AND t.id <> ALL (%(taken)s::uuid[])
-            AND t.account_id <> ALL (ARRAY (SELECT account_id FROM paused WHERE account_id IS NOT NULL))
-        ORDER BY t.priority, t.turn, t.id
+        -- A limit that is no constant is planned as a tenth of all rows, which would be sorted then: the inner one, more
+        -- than any claim asks for, makes it the head of the index.
+        SELECT h.*
+        FROM (
+            SELECT t.id, t.priority, t.turn
+            FROM tasks AS t
+            WHERE t.type = w.type
+                AND t.status IN ('queued', 'backoff')
+                AND t.delayed_until IS NULL
+                AND t.id <> ALL (%(taken)s::uuid[])
+                AND t.account_id NOT IN (SELECT account_id FROM paused WHERE account_id IS NOT NULL)
+            ORDER BY t.priority, t.turn, t.id
+            LIMIT 1000
+        ) AS h
         LIMIT w.free
     ) AS q
 ),

@@ -21,7 +21,7 @@ from service.cli.progress import ProgressView
 from tallystick.client import Client
 from tallystick.exchange import RETRIES_MAX
 from tallystick.handler import FailureType
-from tallystick.models import BulkRetry, HistoryEntry, Priority, Task, TaskStatus
+from tallystick.models import BulkRetry, HistoryEntry, Priority, Task, TaskStatus, Throttle
 
 LIST_TASKS = 20
 WAIT_SECONDS_MAX = 86_400
@@ -337,6 +337,8 @@ def show_task(shown: Task, *, as_json: bool) -> None:
             "run": shown.run if shown.run > 1 else None,
             "created": shown.created_at,
             "not before": shown.not_before,
+            "throttled": ", ".join(map(_throttle, shown.throttled)),
+            "queue": _place(shown),
             "started": shown.started_at,
             "ended": shown.ended_at,
             "reused from": shown.reused_from,
@@ -386,6 +388,21 @@ def _progress(shown: Task) -> str:
     progress = shown.progress
     said = (f"{progress.percent} %", progress.stage, progress.message)
     return " · ".join(part for part in said if part)
+
+
+def _throttle(one: Throttle) -> str:
+    until = f" until {one.until.isoformat(timespec='seconds')}" if one.until else ""
+    return one.reason.replace("_", " ") + until
+
+
+def _place(shown: Task) -> str | None:
+    place = shown.queue
+    if place is None:
+        return None
+    how = {"at_least": "at least ", "about": "about "}.get(place.precision, "")
+    seconds = place.starts_in_seconds
+    when = "" if seconds is None else f", starts in about {seconds} s"
+    return f"{how}{place.position} before it{when}"
 
 
 def _credits(shown: Task) -> str:

@@ -12,6 +12,7 @@ from adapters.queries import TaskView
 from domain import failure as failures
 from domain.money import Money, money_of
 from domain.task import PRIORITIES, TASK, Task, TaskStatus
+from service.http.throttle import QueuePlace, Throttle
 from service.identifiers import public_id
 
 Priority = Literal["critical", "high", "normal", "low"]
@@ -92,6 +93,8 @@ class TaskResource(msgspec.Struct, frozen=True, kw_only=True):
     deadline_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    throttled: tuple[Throttle, ...] | UnsetType = UNSET
+    queue: QueuePlace | UnsetType | None = UNSET
     input: JsonObject | UnsetType = UNSET
     result: JsonObject | UnsetType | None = UNSET
     reused_from: TaskId | None = None

@@ -10,12 +10,14 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Meta, Raw
+from msgspec.structs import replace
 
 from adapters.decision import States
 from adapters.queries import TaskFilter, TaskView
+from adapters.standing import Standing, standing
 from domain.errors import NotFound
 from domain.event import NAME_LENGTH_MAX, TEXT_LENGTH_MAX, Name, Timestamp
-from domain.task import TaskStatus
+from domain.task import PRIORITIES, Task, TaskStatus
 from service.command_bus import Submission
 from service.http.answer import Answer, Headers, etag, json_answer
 from service.http.call import Call, Reply
@@ -29,6 +31,7 @@ from service.http.task_resource import (
     task_path,
     task_resource,
 )
+from service.http.throttle import QueuePlace, place_of, throttles
 from service.identifiers import new_id, parse_id
 
 VARY = (b"vary", b"Prefer")
@@ -114,13 +117,19 @@ async def submit_task(call: Call, given: NewTask) -> Answer:
         not_before=given.not_before,
         cache=given.cache,
     )
+    place = _place(call, given)
     reply = await call.once(
         lambda once: call.service.bus.submit(submission, origin=call.origin, once=once),
-        partial(_accepted, task_id),
+        partial(_accepted, task_id, place=place),
     )
     if reply.status == HTTPStatus.OK:
         return reply.answer(VARY)
-    seconds = call.front.estimates.seconds(given.type, given.not_before, call.service.clock.now())
+    seconds = call.front.estimates.seconds(
+        given.type,
+        given.not_before,
+        call.service.clock.now(),
+        starts_in=place.starts_in_seconds if place else None,
+    )
     return await _awaited(call, reply, (b"retry-after", b"%d" % seconds))
 
 
@@ -137,7 +146,8 @@ async def get_task(call: Call) -> Answer:
     """A whole task: status, progress, attempts, result or failure, credits, times.
 
     With `Prefer: wait=N` the answer waits until the task has ended, at most N seconds. The entity
-    tag is the version of the facts; progress between stages comes without a new one.
+    tag is the version of the facts; progress between stages comes without a new one, and so do
+    `throttled` and `queue`.
     """
     view = await visible_task(call)
     seconds = call.wait_seconds
@@ -147,13 +157,19 @@ async def get_task(call: Call) -> Answer:
         view = await visible_task(call)
     if seconds:
         headers.append((b"preference-applied", b"wait=%d" % seconds))
+    stands = await _standing(call, view.task)
+    place = place_of(stands) if stands else None
     if not view.task.ended:
-        headers.append((b"retry-after", b"%d" % _retry_after(call, view)))
+        headers.append((b"retry-after", b"%d" % _retry_after(call, view, place)))
     tag = etag(view.task.version)
     headers.append((b"etag", tag))
     if matches(call.headers.get(b"if-none-match"), tag):
         return Answer(304, headers=headers)
-    resource = task_resource(view.task, operator=not call.is_user, view=view)
+    resource = replace(
+        task_resource(view.task, operator=not call.is_user, view=view),
+        throttled=throttles(stands) if stands else (),
+        queue=place,
+    )
     return json_answer(resource, headers=headers)
 
 
@@ -258,9 +274,25 @@ async def retry_task(call: Call, _: Retry) -> Answer:
     return reply.answer()
 
 
-def _accepted(task_id: UUID, states: States) -> Reply:
+def _place(call: Call, given: NewTask) -> QueuePlace | None:
+    """Where the new task will stand; None for one whose time is to come, or while unknown."""
+    if given.not_before is not None:
+        return None
+    return call.front.estimates.place(given.type, PRIORITIES[given.priority])
+
+
+async def _standing(call: Call, task: Task) -> Standing | None:
+    if not task.claimable:
+        return None
+    running_max = call.service.types.running_tasks_max(task.type)
+    return await standing(call.service.pool, task.id, running_max)
+
+
+def _accepted(task_id: UUID, states: States, place: QueuePlace | None = None) -> Reply:
     task = states[task_id]
     resource = task_resource(task)
+    if place is not None and not task.ended:
+        resource = replace(resource, queue=place)
     return Reply(200 if task.ended else 202, _encode(resource), task_path(resource.id))
 
 
@@ -323,9 +355,14 @@ def account_wanted(call: Call, account_id: str | None) -> UUID | None:
     return call.account_id
 
 
-def _retry_after(call: Call, view: TaskView) -> int:
+def _retry_after(call: Call, view: TaskView, place: QueuePlace | None) -> int:
     task = view.task
-    return call.front.estimates.seconds(task.type, task.not_before, call.service.clock.now())
+    return call.front.estimates.seconds(
+        task.type,
+        task.not_before,
+        call.service.clock.now(),
+        starts_in=place.starts_in_seconds if place else None,
+    )
 
 
 ROUTES = (submit_task, get_task, list_tasks, cancel_task, retry_task)

@@ -86,13 +86,56 @@ async def test_past_the_plans_limit_the_answer_says_when_to_try_again(api: Api) 
     assert int(answer.headers["retry-after"]) >= 1
 
 
+UNHINDERED = {
+    "throttled": [],
+    "queue": {"position": 0, "precision": "exact", "starts_in_seconds": None},
+}
+"""What is told, besides what its submission said, of a task that waits alone."""
+
+
+async def test_a_paused_task_says_so_to_its_user_and_is_resumed_by_an_admin(api: Api) -> None:
+    task_id = (await api.submit())["id"]
+    gate = {"kind": "account", "name": api.account_id, "reason": "unpaid"}
+    paused = await api.post("/v1/queue/pauses", gate, "admin", idempotency_key="k")
+    again = await api.post("/v1/queue/pauses", gate, "admin", idempotency_key="k")
+    assert (paused.status_code, paused.json()["status"], paused.json()["version"]) == (
+        200, "paused", 1,
+    )  # fmt: skip
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.json() == paused.json()
+    listed = (await api.get("/v1/queue/pauses", "admin")).json()["items"]
+    assert [(item["name"], item["reason"]) for item in listed] == [(api.account_id, "unpaid")]
+    shown = (await api.get(f"/v1/tasks/{task_id}")).json()
+    assert shown["throttled"] == [{"reason": "account_paused", "until": None}]
+    assert shown["queue"]["starts_in_seconds"] is None
+    assert await api.claim() == []
+    resumed = await api.post("/v1/queue/pauses/resume", {**gate, "reason": "paid"}, "admin")
+    assert (resumed.json()["status"], resumed.json()["reason"]) == ("open", "paid")
+    assert len(await api.claim()) == 1
+    shown = (await api.get(f"/v1/tasks/{task_id}")).json()
+    assert (shown["throttled"], shown["queue"]) == ([], None)
+
+
+async def test_what_cannot_be_paused_is_refused(api: Api) -> None:
+    for gate, status in (
+        ({"kind": "type", "name": "unheard", "reason": "r"}, 400),
+        ({"kind": "provider", "name": "unheard", "reason": "r"}, 404),
+        ({"kind": "account", "name": "acct_" + "0" * 32, "reason": "r"}, 404),
+        ({"kind": "type", "name": "double", "reason": " "}, 400),
+        ({"kind": "queue", "name": "double", "reason": "r"}, 400),
+    ):
+        answer = await api.post("/v1/queue/pauses", gate, "admin")
+        assert answer.status_code == status, answer.text
+    assert (await api.get("/v1/queue/pauses", "admin")).json() == {"items": []}
+
+
 async def test_a_task_is_read_whole_by_its_owner(api: Api) -> None:
     task = await api.submit()
 
     answer = await api.get(f"/v1/tasks/{task['id']}")
 
     assert answer.status_code == 200
-    assert answer.json() == task
+    assert answer.json() == task | UNHINDERED
     assert answer.headers["etag"] == '"v1"'
     assert answer.headers["vary"] == "Prefer"
 
@@ -147,7 +190,7 @@ async def test_a_foreign_task_cannot_be_moved(api: Api, verb: str) -> None:
     answer = await api.post(f"/v1/tasks/{task['id']}/{verb}")
 
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-    assert (await api.get(f"/v1/tasks/{task['id']}", "other")).json() == task
+    assert (await api.get(f"/v1/tasks/{task['id']}", "other")).json() == task | UNHINDERED
 
 
 async def test_cancelling_a_queued_task_gives_its_credits_back_and_says_so(api: Api) -> None:
@@ -199,7 +242,7 @@ async def test_a_condition_lets_a_command_find_only_the_version_it_names(api: Ap
         assert answer.json()["actual"] == 1
     unread = await api.post(f"{path}/cancel", if_match="v1")
     assert (unread.status_code, unread.json()["errors"][0]["header"]) == (400, "If-Match")
-    assert (await api.get(path)).json() == task
+    assert (await api.get(path)).json() == task | UNHINDERED
 
     for tag in ('"v1"', "*", '"v7", "v1"'):
         found = await api.submit()
