@@ -18,8 +18,9 @@ import httpx
 import msgspec
 
 from tallystick import exchange
-from tallystick.errors import ApiError, LimitReached, Unavailable, Unreachable, WaitTimeout
+from tallystick.errors import ApiError, Unreachable, WaitTimeout
 from tallystick.exchange import Address, Call, RetryPolicy
+from tallystick.groups import AsyncGroups, Groups
 from tallystick.handler import FailureType
 from tallystick.live import follow, follow_async
 from tallystick.models import (
@@ -36,13 +37,11 @@ from tallystick.models import (
 )
 from tallystick.schedules import AsyncSchedules, Schedules
 from tallystick.stream import Following
+from tallystick.waiting import PASSING, POLL_SECONDS, E, Waiting
 
 T = TypeVar("T")
 CONNECT_SECONDS_MAX = 5.0
 ANSWER_SECONDS_MAX = 30.0
-POLL_SECONDS = 0.5
-_PASSING = (Unreachable, Unavailable, LimitReached)
-"""What does not end the waiting for a task that is known to exist."""
 
 
 class Client:
@@ -69,6 +68,7 @@ class Client:
         )
         self._closed = Event()
         self.schedules = Schedules(self._call, self._pages)
+        self.groups = Groups(self._call, self._pages, self._wait, self._watch)
 
     def submit(
         self,
@@ -98,34 +98,15 @@ class Client:
 
     def wait(self, task_id: str, *, timeout_seconds: float) -> Task:
         """The task when it has ended, in whatever way. Raises `WaitTimeout` with its last state."""
-        waiting = _Waiting(timeout_seconds)
-        while True:
-            call = exchange.get(exchange.task_path(task_id), wait_seconds=waiting.ask())
-            try:
-                task = waiting.heard(self._call(call, Task, waiting.deadline))
-            except _PASSING as error:
-                task = waiting.missed(error)
-            if task.ended:
-                return task
-            self._pause(waiting.pause())
+        waiting = Waiting(timeout_seconds, WaitTimeout)
+        return self._wait(exchange.task_path(task_id), Task, waiting)
 
     def watch(
         self, task_id: str, *, timeout_seconds: float, poll_seconds: float = POLL_SECONDS
     ) -> Iterator[Task]:
         """The task now and at each change seen, to its end. Raises `WaitTimeout`."""
-        waiting = _Waiting(timeout_seconds)
-        call = exchange.get(exchange.task_path(task_id))
-        while True:
-            before = waiting.task
-            try:
-                task = waiting.heard(self._call(call, Task, waiting.deadline))
-            except _PASSING as error:
-                task = waiting.missed(error)
-            if task != before:
-                yield task
-            if task.ended:
-                return
-            self._pause(waiting.pause(poll_seconds))
+        waiting = Waiting(timeout_seconds, WaitTimeout)
+        return self._watch(exchange.task_path(task_id), Task, waiting, poll_seconds)
 
     def stream(self, task_id: str, *, timeout_seconds: float) -> Iterator[StreamEvent]:
         """The task's present state, then live each of its facts once, and progress, to its end.
@@ -248,6 +229,35 @@ class Client:
             if cursor is None:
                 return
 
+    def _wait(self, path: str, type_: type[E], waiting: Waiting[E]) -> E:
+        """What is at `path`, when it has ended."""
+        while True:
+            call = exchange.get(path, wait_seconds=waiting.ask())
+            try:
+                last = waiting.heard(self._call(call, type_, waiting.deadline))
+            except PASSING as error:
+                last = waiting.missed(error)
+            if last.ended:
+                return last
+            self._pause(waiting.pause())
+
+    def _watch(
+        self, path: str, type_: type[E], waiting: Waiting[E], poll_seconds: float
+    ) -> Iterator[E]:
+        """What is at `path`, now and at each change seen, to its end."""
+        call = exchange.get(path)
+        while True:
+            before = waiting.last
+            try:
+                last = waiting.heard(self._call(call, type_, waiting.deadline))
+            except PASSING as error:
+                last = waiting.missed(error)
+            if last != before:
+                yield last
+            if last.ended:
+                return
+            self._pause(waiting.pause(poll_seconds))
+
     def _call(self, call: Call, type_: type[T], deadline: float | None = None) -> T:
         retry = 0
         while True:
@@ -291,6 +301,7 @@ class AsyncClient:
             base_url=address.url, headers=address.headers, mounts=address.direct
         )
         self.schedules = AsyncSchedules(self._call, self._pages)
+        self.groups = AsyncGroups(self._call, self._pages, self._wait, self._watch)
 
     async def submit(
         self,
@@ -313,34 +324,15 @@ class AsyncClient:
 
     async def wait(self, task_id: str, *, timeout_seconds: float) -> Task:
         """The task when it has ended, in whatever way. Raises `WaitTimeout` with its last state."""
-        waiting = _Waiting(timeout_seconds)
-        while True:
-            call = exchange.get(exchange.task_path(task_id), wait_seconds=waiting.ask())
-            try:
-                task = waiting.heard(await self._call(call, Task, waiting.deadline))
-            except _PASSING as error:
-                task = waiting.missed(error)
-            if task.ended:
-                return task
-            await asyncio.sleep(waiting.pause())
+        waiting = Waiting(timeout_seconds, WaitTimeout)
+        return await self._wait(exchange.task_path(task_id), Task, waiting)
 
-    async def watch(
+    def watch(
         self, task_id: str, *, timeout_seconds: float, poll_seconds: float = POLL_SECONDS
     ) -> AsyncIterator[Task]:
         """The task now and at each change seen, to its end. Raises `WaitTimeout`."""
-        waiting = _Waiting(timeout_seconds)
-        call = exchange.get(exchange.task_path(task_id))
-        while True:
-            before = waiting.task
-            try:
-                task = waiting.heard(await self._call(call, Task, waiting.deadline))
-            except _PASSING as error:
-                task = waiting.missed(error)
-            if task != before:
-                yield task
-            if task.ended:
-                return
-            await asyncio.sleep(waiting.pause(poll_seconds))
+        waiting = Waiting(timeout_seconds, WaitTimeout)
+        return self._watch(exchange.task_path(task_id), Task, waiting, poll_seconds)
 
     def stream(self, task_id: str, *, timeout_seconds: float) -> AsyncIterator[StreamEvent]:
         """The task's present state, then live each of its facts once, and progress, to its end.
@@ -463,6 +455,35 @@ class AsyncClient:
             if cursor is None:
                 return
 
+    async def _wait(self, path: str, type_: type[E], waiting: Waiting[E]) -> E:
+        """What is at `path`, when it has ended."""
+        while True:
+            call = exchange.get(path, wait_seconds=waiting.ask())
+            try:
+                last = waiting.heard(await self._call(call, type_, waiting.deadline))
+            except PASSING as error:
+                last = waiting.missed(error)
+            if last.ended:
+                return last
+            await asyncio.sleep(waiting.pause())
+
+    async def _watch(
+        self, path: str, type_: type[E], waiting: Waiting[E], poll_seconds: float
+    ) -> AsyncIterator[E]:
+        """What is at `path`, now and at each change seen, to its end."""
+        call = exchange.get(path)
+        while True:
+            before = waiting.last
+            try:
+                last = waiting.heard(await self._call(call, type_, waiting.deadline))
+            except PASSING as error:
+                last = waiting.missed(error)
+            if last != before:
+                yield last
+            if last.ended:
+                return
+            await asyncio.sleep(waiting.pause(poll_seconds))
+
     async def _call(self, call: Call, type_: type[T], deadline: float | None = None) -> T:
         retry = 0
         while True:
@@ -481,43 +502,6 @@ class AsyncClient:
             return await self._http.send(request)
         except httpx.HTTPError as error:
             raise exchange.unreachable(self.url, error) from error
-
-
-class _Waiting:
-    """A wait for one task: how long yet, and what was last heard of it."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self.deadline = time.monotonic() + seconds
-        self.task: Task | None = None
-        self._asked = 0.0
-        self._ask = 0
-
-    def ask(self) -> int:
-        """Whole seconds that the service may hold its answer back."""
-        self._asked = time.monotonic()
-        left = self.deadline - self._asked
-        self._ask = int(max(0, min(exchange.WAIT_SECONDS_MAX, left)))
-        return self._ask
-
-    def heard(self, task: Task) -> Task:
-        self.task = task
-        return task
-
-    def missed(self, error: Exception) -> Task:
-        """The last state, since the task goes on without us. Raises `error` when there is none."""
-        if self.task is None:
-            raise error
-        return self.task
-
-    def pause(self, seconds: float = POLL_SECONDS) -> float:
-        """Seconds until it is worth asking again. Raises `WaitTimeout` past the deadline."""
-        now = time.monotonic()
-        if now >= self.deadline:
-            assert self.task is not None
-            raise WaitTimeout(self.task, self._seconds)
-        held_back = self._ask > 0 and now - self._asked >= self._ask
-        return 0.0 if held_back else min(seconds, self.deadline - now)
 
 
 def _request(call: Call, timeout_seconds: float) -> dict[str, Any]:

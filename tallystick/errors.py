@@ -12,6 +12,7 @@ TallystickError
 │   └── Unavailable          502, 503, 504: the service is not ready; `retry_after` where it says
 ├── Unreachable          no answer came, or none that can be read
 ├── WaitTimeout          the task did not end in time; `task` is its last state
+├── GroupWaitTimeout     the group did not end in time; `group` is its last state
 └── InvalidArgument      the call itself is wrong (a `ValueError`); nothing was sent
 """
 
@@ -22,7 +23,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from tallystick.models import Money, Task
+from tallystick.models import Group, Money, Task
 
 
 class FieldError(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +143,15 @@ class WaitTimeout(TallystickError):
     def __init__(self, task: Task, seconds: float) -> None:
         super().__init__(f"Task {task.id} is still {task.status} after {seconds:g} s.")
         self.task = task
+        self.seconds = seconds
+
+
+class GroupWaitTimeout(TallystickError):
+    """The group goes on; only the waiting ended. `group` is its last known state."""
+
+    def __init__(self, group: Group, seconds: float) -> None:
+        super().__init__(f"Group {group.id} is still {group.status} after {seconds:g} s.")
+        self.group = group
         self.seconds = seconds
 
 

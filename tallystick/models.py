@@ -189,6 +189,63 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     pause: SchedulePause | None = None
 
 
+GroupStatus = Literal["processing", "completed", "partial", "failed", "cancelling", "cancelled"]
+GROUP_ENDED: frozenset[GroupStatus] = frozenset({"completed", "partial", "failed", "cancelled"})
+
+
+class GroupProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """`completed` of `total` members were delivered; `percent` is 0 to 100."""
+
+    percent: int = 0
+    completed: int = 0
+    total: int = 0
+
+
+class GroupMember(msgspec.Struct, frozen=True, kw_only=True):
+    """`status`: pending, active, completed, failed, cancelled or skipped (it never started).
+
+    `task_id` is there once its task is submitted, `task_status` and `failure` in a whole group.
+    """
+
+    type: str
+    status: str
+    credits: int = 0
+    charged: int = 0
+    task_id: str | None = None
+    task_status: TaskStatus | None = None
+    percent: int = 0
+    run: int = 1
+    failure: Failure | None = None
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """A group as of its `version`; `members` are empty in lists."""
+
+    id: str
+    kind: str
+    status: GroupStatus
+    version: int
+    created_at: datetime
+    key: str | None = None
+    account_id: str | None = None
+    priority: Priority = "normal"
+    project: str | None = None
+    parallel_max: int = 0
+    run: int = 1
+    progress: GroupProgress = GroupProgress()
+    credits: Credits = Credits()
+    next: tuple[str, ...] = ()
+    members: tuple[GroupMember, ...] = ()
+    updated_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the group has come to its end (of this run: it may be retried)."""
+        return self.status in GROUP_ENDED
+
+
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One fact of a task's life or of its credits; `data` holds the fields of its event `type`.
 

@@ -33,10 +33,17 @@ def sentence_of(error: Exception) -> str:
             return f"{error} Check TALLYSTICK_API_KEY, or make a key with `tallystick keys create`."
         case errors.Unreachable(transient=True):
             return f"{error}. Is the service running? `tallystick dev` starts it."
-        case errors.WaitTimeout(task=task):
-            return f"{error} It goes on: `tallystick task show {task.id}`."
+        case errors.WaitTimeout() | errors.GroupWaitTimeout():
+            return f"{error} It goes on: `tallystick {_shown_by(error)}`."
         case _:
             return str(error) or type(error).__name__
+
+
+def _shown_by(late: errors.WaitTimeout | errors.GroupWaitTimeout) -> str:
+    """The command that shows what was waited for."""
+    if isinstance(late, errors.WaitTimeout):
+        return f"task show {late.task.id}"
+    return f"group show {late.group.id}"
 
 
 def exit_of(error: Exception) -> Exit:
@@ -46,7 +53,12 @@ def exit_of(error: Exception) -> Exit:
             return Exit(PROBLEMS[error.code].exit_code)
         case errors.InvalidArgument():
             return Exit.USAGE
-        case errors.Unavailable() | errors.Unreachable() | errors.WaitTimeout():
+        case (
+            errors.Unavailable()
+            | errors.Unreachable()
+            | errors.WaitTimeout()
+            | errors.GroupWaitTimeout()
+        ):
             return Exit.UNAVAILABLE
         case errors.ApiError():
             return Exit.REFUSED if error.status < 500 else Exit.FAILED  # noqa: PLR2004 - HTTP's

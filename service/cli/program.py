@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "migrate": "service.cli.run:migrate",
         "health": "service.cli.health:health",
         "task": "service.cli.task:task",
+        "group": "service.cli.group:group",
         "schedule": "service.cli.schedule:schedule",
         "balance": "service.cli.own_account:balance",
         "statement": "service.cli.own_account:statement",

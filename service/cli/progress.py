@@ -1,4 +1,4 @@
-"""How a task goes, on stderr: a live bar in a terminal, a line for each change elsewhere."""
+"""How a task or group goes, on stderr: a live bar in a terminal, elsewhere a line each change."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from service.cli.output import printable
-from tallystick.models import Task
+from tallystick.models import Group, Task
 
 
 class ProgressView:
-    """Shows one task; give it each state that is seen."""
+    """Shows one task or group; give it each state that is seen."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
@@ -45,7 +45,7 @@ class ProgressView:
             with contextlib.suppress(OSError):
                 self._bar.stop()
 
-    def show(self, task: Task) -> None:
+    def show(self, task: Task | Group) -> None:
         """The newest state; one that looks like the last is not shown again."""
         words = describe(task)
         percent = 100 if task.status == "completed" else task.progress.percent
@@ -60,9 +60,11 @@ class ProgressView:
             self._console.print(line, markup=False, soft_wrap=True)
 
 
-def describe(task: Task) -> str:
-    """State, stage and message in one line."""
+def describe(task: Task | Group) -> str:
+    """State, stage and message, or how many members are done, in one line."""
     parts: list[str] = [task.status]
-    if task.status == "running":
+    if isinstance(task, Group):
+        parts.append(f"{task.progress.completed} of {task.progress.total} done")
+    elif task.status == "running":
         parts += [part for part in (task.progress.stage, task.progress.message) if part]
     return printable(" · ".join(parts))
