@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, LiteralString, TypeVar
@@ -14,10 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from adapters.pool import fetch
 from adapters.queue import wake_delayed
+from domain.errors import DomainError
 from domain.plan import PLANS
 from domain.task import PRIORITIES
 from service.identifiers import new_id, parse_id, public_id
-from tests.integration.http.api import PRICE, Api
+from tests.integration.http.api import PRICE, SETUP, Api
 from tests.stateful.plain_books import WAITING, PlainAccount, PlainTask
 
 PLAN_NAMES = ["standard", "enterprise"]
@@ -236,6 +238,16 @@ class OverHttp(RuleBasedStateMachine):
         self.run(fetch(service.pool, LAPSE, {"id": parse_id("task", task_id)}))
         assert self.run(service.bus.rescue(10)) == 1
 
+    @rule(verb=st.sampled_from(["stage", "complete", "fail", "fail_for_now", "release"]))
+    def wake_up_too_late(self, verb: str) -> None:
+        """A worker oversleeps, another one gets the task, and both go on."""
+        task_id = self.chosen((True, 0), ["running"])
+        if task_id is None or self.tasks[task_id].status != "running":
+            return
+        self.lapse((False, list(self.tasks)[::-1].index(task_id)))
+        self.claim(5)
+        self.work((False, list(self.tasks)[::-1].index(task_id)), 1, verb, False)  # noqa: FBT003
+
     @rule(pick=picks)
     def come_due(self, pick: tuple[bool, int]) -> None:
         """The pause before the next attempt is over."""
@@ -274,10 +286,12 @@ class OverHttp(RuleBasedStateMachine):
         return told
 
     def teardown(self) -> None:
-        """Leave nothing that the next history's workers could claim."""
-        for task_id, plain in self.tasks.items():
-            if plain.status in WAITING:
-                self._cancel(task_id, again=False)
+        """Leave nothing that the next history's workers could claim, also after a failure."""
+        bus = self.api.service.bus
+        for task_id, number in self.owner.items():
+            with contextlib.suppress(DomainError):
+                cancelled = parse_id("task", task_id), self.ids[number]
+                self.run(bus.cancel(*cancelled, reason="", origin=SETUP))
 
 
 def _worked(plain: PlainTask, verb: str, token: int) -> tuple[str, dict[str, Any]]:
