@@ -93,7 +93,7 @@ async def test_a_task_is_resumed_exactly_from_every_point_it_can_be_cut_at(api: 
         async with listening(api, path, after=0) as stream:
             before = [await stream.next() for _ in range(min(cut, 3))]
         got, after = [event for event in before if event is not None], stream.last_id or 0
-        while True:
+        for _ in log:
             async with listening(api, path, after=after) as stream:
                 if stream.response.status_code == 204:
                     break
