@@ -118,8 +118,8 @@ class Leases:
 
     async def renew(
         self, beats: Sequence[Heartbeat], *, seconds: float | None = None
-    ) -> dict[UUID, LeaseState]:
-        """Push each lease out to `seconds` from now, `lease_seconds` if None; which are still held.
+    ) -> list[LeaseState]:
+        """Push each lease out to `seconds` from now, `lease_seconds` if None; the state of each.
 
         A lease that runs longer already is left as it is. Raises `Unavailable`; the leases then run
         on.
@@ -133,13 +133,13 @@ class Leases:
             Bigints([beat.total for beat in beats]),
             self.lease_seconds if seconds is None else seconds,
         )
-        states: dict[UUID, LeaseState] = {beat.task_id: "lost" for beat in beats}
+        states: dict[tuple[UUID, int], LeaseState] = {}
         try:
             async with self._pool.connection() as connection:
                 cursor = connection.cursor(binary=True)
                 await cursor.execute(statement("renew_leases"), parameters, prepare=True)
-                for task_id, status in await cursor.fetchall():
-                    states[task_id] = "cancelling" if status == "cancelling" else "held"
+                for task_id, token, status in await cursor.fetchall():
+                    states[task_id, token] = "cancelling" if status == "cancelling" else "held"
         except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
             raise Unavailable(f"The leases cannot be renewed: {error}") from error
-        return states
+        return [states.get((beat.task_id, beat.token), "lost") for beat in beats]

@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
-from uuid import UUID
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -24,7 +23,6 @@ from domain.errors import (
     IllegalTransition,
     LeaseLost,
     TallystickError,
-    Unavailable,
 )
 from domain.task import (
     CompleteTask,
@@ -38,6 +36,7 @@ from service.attempt import Attempt, failure_of, perform, retry_after_seconds_of
 from service.command_bus import CommandBus
 from service.hooks import Hooks, Moment, Notice
 from service.identifiers import new_id
+from service.lease_keeper import Held, LeaseKeeper
 from service.push import Push
 from service.task_types import TaskTypes
 from tallystick.handler import Fetch, Handler, Objects, TaskCancelled
@@ -70,42 +69,6 @@ class Wake(Protocol):
         ...
 
 
-StopReason = Literal["lost", "cancelled", "handed back"]
-
-
-class _Held:
-    """A task this worker holds; `renewed` is when (monotonic) its lease was last known good."""
-
-    __slots__ = ("attempt", "job", "recording", "renewed", "stop_reason", "task")
-
-    def __init__(self, task: Task, attempt: Attempt | None) -> None:
-        self.task = task
-        self.attempt = attempt
-        self.renewed = time.monotonic()
-        self.stop_reason: StopReason | None = None
-        self.recording = False
-        self.job: asyncio.Task[None] | None = None
-
-    def stop(self, reason: StopReason) -> None:
-        """End the handler at its next await (or its next word, if it runs in a thread).
-
-        An end that is being recorded is not disturbed: the fencing token judges it.
-        """
-        if self.stop_reason is not None or self.job is None:
-            return
-        self.stop_reason = reason
-        if self.recording:
-            return
-        if self.attempt is not None:
-            self.attempt.cancelled = True
-        self.job.cancel()
-
-    def heartbeat(self) -> Heartbeat:
-        if self.attempt is not None:
-            return self.attempt.heartbeat()
-        return Heartbeat(task_id=self.task.id, token=self.task.token)
-
-
 class Worker:
     """`run()` works until `stop()`, then finishes or hands back what it holds."""
 
@@ -127,7 +90,6 @@ class Worker:
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{new_id().hex[-6:]}"
         self.limits = limits or WorkerLimits()
         self._bus = bus
-        self._leases = leases
         self._types = types
         self._wake = wake
         self._fetch = fetch
@@ -135,14 +97,19 @@ class Worker:
         self._scratch = scratch
         self._hooks = hooks or Hooks()
         self._push = push
-        self._held: dict[UUID, _Held] = {}
+        self._keeper = LeaseKeeper(
+            leases,
+            self._tell,
+            heartbeat_seconds=self.limits.heartbeat_seconds,
+            progress_seconds=self.limits.progress_seconds,
+        )
         self._freed = asyncio.Event()
         self._stopping = asyncio.Event()
 
     @property
     def held(self) -> int:
         """Tasks this worker holds at the moment."""
-        return len(self._held)
+        return len(self._keeper)
 
     def stop(self) -> None:
         """Claim no more; `run` returns when what is held has ended or been handed back."""
@@ -154,24 +121,23 @@ class Worker:
 
         With `until_idle` also until there is nothing left to claim and nothing held.
         """
-        keeper = asyncio.create_task(self._keep_leases(), name=f"{self.name} leases")
+        keeper = asyncio.create_task(self._keeper.run(), name=f"{self.name} leases")
         try:
             while not self._stopping.is_set():
                 if await self._turn():
                     continue
-                if until_idle and not self._held:
+                if until_idle and not self.held:
                     break
                 await self._rest(until_idle=until_idle)
             await self._wind_down()
         finally:
             keeper.cancel()
-            for held in self._held.values():
-                if held.job is not None:
-                    held.job.cancel()
+            for job in self._keeper.jobs:
+                job.cancel()
 
     async def _turn(self) -> bool:
         """Claim what there is room for, or wait until there is room; False when work ran out."""
-        free = self.limits.tasks_max - len(self._held)
+        free = self.limits.tasks_max - self.held
         if free <= 0:
             self._freed.clear()
             await self._freed.wait()
@@ -204,12 +170,10 @@ class Worker:
 
     async def _wind_down(self) -> None:
         """Let tasks finish for `grace_seconds`, then hand back the rest."""
-        jobs = [held.job for held in self._held.values() if held.job is not None]
-        if jobs:
+        if jobs := self._keeper.jobs:
             await asyncio.wait(jobs, timeout=self.limits.grace_seconds)
-        for held in list(self._held.values()):
-            held.stop("handed back")
-        await asyncio.gather(*(h.job for h in self._held.values() if h.job), return_exceptions=True)
+        self._keeper.stop_all("handed back")
+        await asyncio.gather(*self._keeper.jobs, return_exceptions=True)
         await self._hooks.settle()
 
     # One task, from its start to its one end.
@@ -225,12 +189,12 @@ class Worker:
                 fetch=self._fetch,
                 record_stage=partial(self._reach_stage, task),
             )
-        held = _Held(task, attempt)
-        self._held[task.id] = held
+        held = Held(task, attempt)
+        self._keeper.keep(held)
         self._tell("active", task)
         held.job = asyncio.create_task(self._work(held))
 
-    async def _work(self, held: _Held) -> None:
+    async def _work(self, held: Held) -> None:
         task = held.task
         started = time.monotonic()
         bind_contextvars(task_id=str(task.id), trace_id=task.trace_id)
@@ -246,12 +210,12 @@ class Worker:
         except Exception:  # noqa: BLE001 - the edge: the lease is the net below it
             _log.exception("attempt.broken", type=task.type, attempt=task.attempt)
         finally:
-            del self._held[task.id]
+            self._keeper.let_go(held)
             self._freed.set()
             if held.attempt is not None:
                 await held.attempt.clear()
 
-    async def _outcome(self, held: _Held) -> str:
+    async def _outcome(self, held: Held) -> str:
         """Run the handler and record its end, here and nowhere else; the word for it."""
         task = held.task
         try:
@@ -283,7 +247,7 @@ class Worker:
             self._tell("accepted", task)
         return result
 
-    def _failing(self, held: _Held, error: BaseException) -> FailTask:
+    def _failing(self, held: Held, error: BaseException) -> FailTask:
         failure = failure_of(error, held.attempt.reached if held.attempt else None)
         return self._bus.failing(
             held.task.type,
@@ -292,7 +256,7 @@ class Worker:
             retry_after_seconds=retry_after_seconds_of(error),
         )
 
-    def _instead(self, held: _Held, command: RunCommand, error: TallystickError) -> FailTask | None:
+    def _instead(self, held: Held, command: RunCommand, error: TallystickError) -> FailTask | None:
         """The end to record where `command` was refused for good; None where there is no other."""
         if isinstance(command, CompleteTask) and isinstance(error, CommandRejected):
             return self._failing(held, error)
@@ -301,7 +265,7 @@ class Worker:
             return self._failing(held, error) if error.state == "running" else None
         return None
 
-    async def _record_stop(self, held: _Held) -> str:
+    async def _record_stop(self, held: Held) -> str:
         token = held.task.token
         if held.stop_reason == "lost":
             return self._lost(held)
@@ -310,11 +274,11 @@ class Worker:
             return await self._record(held, ReleaseTask(token=token, reason=reason))
         return await self._record(held, ConfirmCancel(token=token))
 
-    def _lost(self, held: _Held) -> str:
+    def _lost(self, held: Held) -> str:
         self._tell("stalled", held.task)
         return "lost"
 
-    async def _record(self, held: _Held, command: RunCommand) -> str:
+    async def _record(self, held: Held, command: RunCommand) -> str:
         """Commit the end of an attempt, through the database's faults while the lease holds."""
         task = held.task
         held.recording = True
@@ -369,52 +333,6 @@ class Worker:
                 raise TaskCancelled from refusal
             raise LeaseLost(task.id) from refusal
 
-    # Leases: renewed while the work goes on, whatever it does.
-
-    async def _keep_leases(self) -> None:
-        """Every `progress_seconds` send what has news; every `heartbeat_seconds` send all."""
-        next_all = time.monotonic() + self.limits.heartbeat_seconds
-        while True:
-            await asyncio.sleep(self.limits.progress_seconds)
-            everyone = time.monotonic() >= next_all
-            beating = [h for h in self._held.values() if everyone or _has_news(h)]
-            if everyone:
-                next_all = time.monotonic() + self.limits.heartbeat_seconds
-            if beating:
-                await self._renew(beating)
-            self._give_up_lapsed()
-
-    async def _renew(self, beating: list[_Held]) -> None:
-        asked = time.monotonic()
-        try:
-            beats = [held.heartbeat() for held in beating]
-            states = await self._leases.renew(beats)
-        except Unavailable as error:
-            _log.warning("leases.failed", worker=self.name, error=str(error))
-            return
-        except Exception:  # noqa: BLE001 - the edge: without this loop every lease here lapses
-            _log.exception("leases.failed", worker=self.name)
-            return
-        for held, beat in zip(beating, beats, strict=True):
-            if beat.percent is not None:
-                self._tell("progress", held.task, beat)
-        for held in beating:
-            match states[held.task.id]:
-                case "held":
-                    held.renewed = asked
-                case "cancelling":
-                    held.renewed = asked
-                    held.stop("cancelled")
-                case "lost":
-                    held.stop("lost")
-
-    def _give_up_lapsed(self) -> None:
-        """Without a word from the database for a whole lease, another worker may have the task."""
-        oldest = time.monotonic() - self._leases.lease_seconds
-        for held in self._held.values():
-            if held.renewed < oldest:
-                held.stop("lost")
-
 
 _MOMENTS: dict[str, Moment] = {
     "completed": "completed",
@@ -431,7 +349,3 @@ def _being_cancelled() -> bool:
     """Whether somebody cancels this job, or its handler only raised what a cancelled one does."""
     job = asyncio.current_task()
     return job is not None and job.cancelling() > 0
-
-
-def _has_news(held: _Held) -> bool:
-    return held.attempt is not None and held.attempt.has_news

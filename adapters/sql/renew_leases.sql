@@ -20,4 +20,4 @@ SET
 FROM reported AS r
 JOIN locked AS l ON l.id = r.id
 WHERE t.id = r.id AND t.token = r.token AND t.status IN ('running', 'cancelling')
-RETURNING t.id, t.status
+RETURNING t.id, t.token, t.status

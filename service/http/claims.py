@@ -195,7 +195,7 @@ async def _renew(call: Call, token: int, progress: WorkProgress) -> Answer:
         completed=progress.completed,
         total=progress.total,
     )
-    state = (await leases.renew([beat_]))[task_id]
+    [state] = await leases.renew([beat_])
     if state == "lost":
         raise LeaseLost(task_id)
     return json_answer(LeaseAnswer(state=state, lease_until=lease_until))

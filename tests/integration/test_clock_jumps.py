@@ -79,7 +79,7 @@ async def test_nothing_is_rescued_expired_or_started_early(bench: Bench) -> None
     assert task.id == task_id, "the other one may not start yet"
     assert await _swept(bench) == (0, 0, 0)
     beat = Heartbeat(task_id=task_id, token=task.token)
-    assert await bench.leases.renew([beat]) == {task_id: "held"}
+    assert await bench.leases.renew([beat]) == ["held"]
 
 
 async def test_what_is_late_by_the_database_is_swept(bench: Bench) -> None:

@@ -315,3 +315,40 @@ async def test_a_failed_task_runs_again_with_a_new_hold(bench: Bench) -> None:
     assert (again.status, again.run, again.attempt, again.failure) == ("queued", 2, 0, None)
     assert again.hold_id != first.hold_id
     assert bench.money() == HELD
+
+
+async def test_a_worker_that_takes_over_from_itself_holds_both_attempts_apart(
+    database: str,
+) -> None:
+    """The attempt that is lost winds down in its own time, and takes nothing of the next along."""
+    winding, wound = asyncio.Event(), asyncio.Event()
+
+    @handler("reluctant", price_credits=PRICE)
+    async def reluctant(ask: Ask, context: Context) -> Reply:
+        if context.attempt > 1:
+            await wound.wait()
+            return Reply("second")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            winding.set()
+            await asyncio.sleep(0.3)
+        return Reply("first")
+
+    async with opened(database, [reluctant]) as bench:
+        task_id = await bench.submit("reluctant")
+        async with working(bench.worker(tasks_max=2)) as worker:
+            async with asyncio.timeout(20):
+                while await bench.bus.rescue(10) == 0:
+                    # A heartbeat may come in between.
+                    bench.row(
+                        "WITH lapsed AS (UPDATE tasks SET lease_until = now() - interval '1 s'"
+                        " WHERE status = 'running') SELECT 1"
+                    )
+                await winding.wait()
+                while worker.held != 1 or bench.task(task_id).token != 2:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            wound.set()
+            task = await ended(bench, task_id)
+        assert (task.status, task.attempt) == ("completed", 2)
+        assert bench.money() == CHARGED

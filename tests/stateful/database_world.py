@@ -125,7 +125,7 @@ class DatabaseWorld:
             case "heartbeat" | "progress":
                 percent = 7 if step.verb == "progress" else None
                 beat = Heartbeat(task_id=self.task_id, token=token, percent=percent)
-                return (await self._leases.renew([beat]))[self.task_id]
+                return (await self._leases.renew([beat]))[0]
             case "rescue":
                 return "ok" if await self._buses.others.rescue(10) else "quiet"
             case "lapse":
