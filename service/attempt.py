@@ -173,11 +173,11 @@ async def perform(handler: Handler, task_input: msgspec.Struct, attempt: Attempt
 def _called(
     function: HandlerFunction, task_input: msgspec.Struct, context: ThreadAttempt
 ) -> object:
-    """Run a handler in its thread. A `StopIteration` cannot pass to whoever waits for a thread."""
+    """Run a handler in its thread. What ends generators cannot pass to whoever waits for it."""
     try:
         return function(task_input, context)
-    except StopIteration as error:
-        raise RuntimeError("the handler raised StopIteration") from error
+    except (StopIteration, GeneratorExit) as error:
+        raise RuntimeError(f"the handler raised {type(error).__name__}") from error
 
 
 def clean_result(handler: Handler, result: object) -> Raw:

@@ -26,8 +26,6 @@ class Loud(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no words")
 
-    __repr__ = __str__
-
 
 class Base(BaseException):
     """Not an `Exception`: `except Exception` lets it pass."""
@@ -193,27 +191,26 @@ values = huge | st.recursive(
 """What stands in a result."""
 
 Kind = type[BaseException]
-kinds: st.SearchStrategy[Kind] = st.sampled_from(
-    [
-        ValueError,
-        KeyError,
-        OSError,
-        TimeoutError,
-        RecursionError,
-        MemoryError,
-        StopIteration,
-        StopAsyncIteration,
-        GeneratorExit,
-        SystemExit,
-        KeyboardInterrupt,
-        asyncio.CancelledError,
-        asyncio.InvalidStateError,
-        Base,
-        Loud,
-        AssertionError,
-        AttributeError,
-    ]
-)
+KINDS: list[Kind] = [
+    ValueError,
+    KeyError,
+    OSError,
+    TimeoutError,
+    RecursionError,
+    MemoryError,
+    StopIteration,
+    StopAsyncIteration,
+    GeneratorExit,
+    SystemExit,
+    KeyboardInterrupt,
+    asyncio.CancelledError,
+    asyncio.InvalidStateError,
+    Base,
+    Loud,
+    AssertionError,
+    AttributeError,
+]
+kinds: st.SearchStrategy[Kind] = st.sampled_from(KINDS)
 plain_errors = st.builds(lambda kind, said: kind(said), kinds, words | numbers | oddities)
 stated: st.SearchStrategy[BaseException] = st.builds(
     lambda type_, message, retryable, seconds: TaskFailure(

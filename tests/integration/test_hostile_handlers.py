@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -19,7 +19,7 @@ from domain.failure import FailureType
 from domain.task import Task
 from tallystick.handler import Context, Handler, TaskCancelled, handler
 from tests.integration.bus import Bench, opened
-from tests.integration.hostile_acts import Act, acts
+from tests.integration.hostile_acts import KINDS, Act, acts
 
 PRICE = 7
 EXAMPLES = settings().max_examples // 5
@@ -47,7 +47,9 @@ async def hostile(which: Which, context: Context) -> Anything:
         await context.progress(
             report.percent, report.message, completed=report.completed, total=report.total
         )
-        await asyncio.sleep(0)
+        # Until a heartbeat has taken it along.
+        while context.has_news:  # type: ignore[attr-defined]  # noqa: ASYNC110
+            await asyncio.sleep(0)
     if act.stage is not None:
         await context.stage(act.stage)
     return ended(act)
@@ -93,6 +95,11 @@ def playing(database: str) -> Iterator[tuple[Bench, Run]]:
         runner.run(parts.__aexit__(None, None, None))
 
 
+EVERY_KIND = tuple(Act((), None, kind("why"), None) for kind in KINDS)
+
+
+@example(played=EVERY_KIND, type_="hostile")
+@example(played=EVERY_KIND, type_="threaded")
 @settings(
     max_examples=EXAMPLES,
     suppress_health_check=list(HealthCheck),

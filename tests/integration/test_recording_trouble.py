@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from domain.errors import Unavailable
 from domain.task import FailTask
@@ -61,6 +62,9 @@ async def test_the_lease_is_the_net_below_a_recording_that_breaks(
     troubled(bench, monkeypatch, [RuntimeError("a bug of ours")])
     failing = await bench.submit("raising")
     other = await bench.submit("echo", {"word": "x"})
+    with capture_logs() as logs:
+        await bench.worker().run(until_idle=True)
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["attempt.broken"]
     async with working(bench.worker()), asyncio.timeout(20):
         assert (await ended(bench, other)).status == "completed"
         while await bench.bus.rescue(10) == 0:  # noqa: ASYNC110 - until its lease has lapsed
