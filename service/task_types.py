@@ -52,6 +52,11 @@ class TaskTypes:
         return tuple(self._handlers)
 
     @property
+    def limited(self) -> bool:
+        """Whether of some type only so many may run at one time."""
+        return any(h.running_tasks_max is not None or h.provider is not None for h in self)
+
+    @property
     def providers(self) -> tuple[Provider, ...]:
         return tuple(self._providers.values())
 

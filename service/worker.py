@@ -143,6 +143,8 @@ class Worker:
             await self._freed.wait()
             return True
         limit = min(free, self.limits.claim_tasks_max)
+        # Before the claim, so that what ends while it is under way is not missed by the rest.
+        self._freed.clear()
         try:
             tasks = await self._bus.claim(self.name, self._types.names, limit)
         except TallystickError as error:
@@ -153,13 +155,15 @@ class Worker:
         return len(tasks) == limit
 
     async def _rest(self, *, until_idle: bool) -> None:
-        """Wait for work, for the next poll, or for the end."""
+        """Wait for work, for the next poll, or for the end.
+
+        Where types are limited, an end here may have made room for what waits.
+        """
         waits = [
             asyncio.ensure_future(self._wake.wait(self.limits.poll_seconds)),
             asyncio.ensure_future(self._stopping.wait()),
         ]
-        if until_idle:
-            self._freed.clear()
+        if until_idle or self._types.limited:
             waits.append(asyncio.ensure_future(self._freed.wait()))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -352,3 +352,18 @@ async def test_a_worker_that_takes_over_from_itself_holds_both_attempts_apart(
             task = await ended(bench, task_id)
         assert (task.status, task.attempt) == ("completed", 2)
         assert bench.money() == CHARGED
+
+
+async def test_a_task_of_a_narrow_type_starts_when_the_one_before_it_ends(database: str) -> None:
+    """No wake-up tells of it, and the next poll is far away."""
+
+    @handler("narrow", price_credits=PRICE, running_tasks_max=1)
+    async def narrow(ask: Ask, context: Context) -> Reply:
+        await asyncio.sleep(0.01)
+        return Reply("done")
+
+    async with opened(database, [narrow]) as bench:
+        task_ids = [await bench.submit("narrow") for _ in range(5)]
+        async with working(bench.worker(poll_seconds=3_600)):
+            tasks = [await ended(bench, task_id) for task_id in task_ids]
+        assert {task.status for task in tasks} == {"completed"}
