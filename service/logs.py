@@ -17,11 +17,12 @@ LEVELS = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
-_QUIET = ("httpx", "httpcore", "uvicorn", "asyncio", "PIL", "libav")
-"""Libraries whose small talk is of no use to an operator; their warnings pass."""
+_QUIET = ("httpx", "httpcore", "uvicorn", "asyncio", "PIL", "libav", "psycopg", "psycopg.pool")
+"""Libraries whose small talk is of no use to an operator; their warnings pass.
 
-_HUSHED = ("psycopg", "psycopg.pool")
-"""The event-sourcing library hushes these when it is imported; a pool in trouble is to be heard."""
+The pool tells of every connection that it lends, and the event-sourcing library hushes it whole
+when it is imported; a pool in trouble is to be heard.
+"""
 
 
 def configure_logs(
@@ -42,8 +43,6 @@ def configure_logs(
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_ToStructlog()], level=LEVELS[level], force=True)
-    for name in _HUSHED:
-        logging.getLogger(name).setLevel(logging.NOTSET)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
 

@@ -100,6 +100,7 @@ def test_lines_of_libraries_come_out_alike_and_their_small_talk_does_not() -> No
     configure_logs(readable=False, file=file)
     logging.getLogger("psycopg.pool").warning("lost %s", "it")
     logging.getLogger("httpx").info("GET /")
+    logging.getLogger("psycopg.pool").info("connection given by %r", "pool-1")
     (line,) = lines(file)
     assert (line["event"], line["logger"], line["level"]) == ("lost it", "psycopg.pool", "warning")
 
