@@ -111,4 +111,5 @@ def ending_of(hold: Hold) -> dict[str, Any]:
         "task_id": hold.task_id,
         "group_id": hold.group_id,
         "slots": hold.slots,
+        "task_type": hold.task_type,
     }

@@ -96,6 +96,7 @@ class HoldCredits(msgspec.Struct, frozen=True, kw_only=True):
     may_be_trial: bool = False
     expires_at: datetime | None = None
     price_version: str | None = None
+    task_type: str | None = None
 
 
 class ExtendHold(msgspec.Struct, frozen=True, kw_only=True):

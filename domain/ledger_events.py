@@ -97,7 +97,8 @@ class CreditsHeld(Event, frozen=True, kw_only=True):
     """Credits were set aside for a task or a group, out of these slices in burn order.
 
     A group's hold counts `tasks` toward the day's and `slots` toward the active ones. A free trial
-    holds nothing. Past `expires_at` the hold is given back by itself.
+    holds nothing. Past `expires_at` the hold is given back by itself. `task_type` is what the
+    credits are for, where that is one type; every later fact of the hold repeats it.
     """
 
     TOPIC: ClassVar[str] = "credits.held"
@@ -112,6 +113,7 @@ class CreditsHeld(Event, frozen=True, kw_only=True):
     trial: bool = False
     expires_at: Timestamp | None = None
     price_version: Name | None = None
+    task_type: Name | None = None
 
 
 class HoldExtended(Event, frozen=True, kw_only=True):
@@ -123,6 +125,7 @@ class HoldExtended(Event, frozen=True, kw_only=True):
     added: Credits = 0
     slices: tuple[Slice, ...] = ()
     expires_at: Timestamp | None = None
+    task_type: Name | None = None
 
 
 class CreditsCaptured(Event, frozen=True, kw_only=True):
@@ -138,6 +141,7 @@ class CreditsCaptured(Event, frozen=True, kw_only=True):
     released_slices: tuple[Slice, ...] = ()
     group_id: UUID | None = None
     slots: Count = 1
+    task_type: Name | None = None
 
 
 class CreditsReleased(Event, frozen=True, kw_only=True):
@@ -153,6 +157,7 @@ class CreditsReleased(Event, frozen=True, kw_only=True):
     group_id: UUID | None = None
     slots: Count = 1
     trial: bool = False
+    task_type: Name | None = None
 
 
 class HoldExpired(Event, frozen=True, kw_only=True):
@@ -167,6 +172,7 @@ class HoldExpired(Event, frozen=True, kw_only=True):
     group_id: UUID | None = None
     slots: Count = 1
     trial: bool = False
+    task_type: Name | None = None
 
 
 class CreditsExpired(Event, frozen=True, kw_only=True):
@@ -247,6 +253,7 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     slots: Count = 1
     trial: bool = False
     expires_at: Timestamp | None = None
+    task_type: Name | None = None
 
 
 class CreditsRefunded(Event, frozen=True, kw_only=True):
@@ -265,6 +272,7 @@ class CreditsRefunded(Event, frozen=True, kw_only=True):
     task_id: UUID | None = None
     group_id: UUID | None = None
     grants: tuple[Grant, ...] = ()
+    task_type: Name | None = None
 
 
 class Refunded(msgspec.Struct, frozen=True, array_like=True, gc=False):

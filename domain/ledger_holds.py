@@ -68,6 +68,7 @@ def held(book: Book, command: HoldCredits) -> None:
         trial=trial,
         expires_at=command.expires_at,
         price_version=command.price_version,
+        task_type=command.task_type,
     )
 
 
@@ -124,6 +125,7 @@ def extended(book: Book, command: ExtendHold) -> None:
         added=command.added,
         slices=burn(book.ledger.grants, command.added),
         expires_at=command.expires_at or hold.expires_at,
+        task_type=hold.task_type,
     )
 
 
@@ -180,6 +182,7 @@ def refunded(book: Book, command: RefundCapture) -> None:
         slices=slices,
         captured_at=capture.meta.at,
         reason=command.reason,
+        task_type=capture.task_type,
         grants=_spent(ledger.grants, slices, command.grants),
     )
 

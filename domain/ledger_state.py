@@ -160,6 +160,7 @@ def _held(ledger: CreditLedger, event: CreditsHeld) -> Fields:
         slots=event.slots,
         trial=event.trial,
         expires_at=event.expires_at,
+        task_type=event.task_type,
     )
     fields = {
         "grants": moved(ledger.grants, event.slices, free=-1, held=1),

@@ -50,7 +50,7 @@ def submit(
     """
     raised = replace(command, priority=_raised(command.priority, plan))
     submitted = tasks.decide(task, raised, meta)
-    hold = _hold(command.hold_id, command.task_id, command, plan)
+    hold = _hold(command.hold_id, command.task_id, command.type, command, plan)
     held = _paid(ledger, command.account_id, hold, meta)
     if _is_trial(held):
         submitted = tasks.decide(task, replace(raised, credits=0, trial=True), meta)
@@ -68,14 +68,16 @@ def retry(
     retried = tasks.decide(task, command, meta)
     if not retried or task is None:
         return ()
-    hold = _hold(command.hold_id, task.id, command, plan)
+    hold = _hold(command.hold_id, task.id, task.type, command, plan)
     held = _paid(ledger, task.account_id, hold, meta)
     if _is_trial(held):
         retried = tasks.decide(task, replace(command, credits=0, trial=True), meta)
     return (*retried, *held)
 
 
-def _hold(hold_id: UUID, task_id: UUID, asked: SubmitTask | RetryTask, plan: Plan) -> HoldCredits:
+def _hold(
+    hold_id: UUID, task_id: UUID, task_type: str, asked: SubmitTask | RetryTask, plan: Plan
+) -> HoldCredits:
     """What a run of a task asks of its account; the ledger decides whether it is a free trial."""
     return HoldCredits(
         hold_id=hold_id,
@@ -84,6 +86,7 @@ def _hold(hold_id: UUID, task_id: UUID, asked: SubmitTask | RetryTask, plan: Pla
         plan=plan,
         may_be_trial=True,
         price_version=asked.price_version,
+        task_type=task_type,
     )
 
 
@@ -187,10 +190,17 @@ def _run_opened(
         plan=plan,
         tasks=len(group.in_run),
         slots=group.slots,
+        task_type=_one_type(group),
     )
     held = _paid(ledger, group.account_id, hold, meta)
     submitted = [event for member in group.active for event in _submitted(group, member, meta)]
     return (*opened, *held, *submitted)
+
+
+def _one_type(group: Group) -> str | None:
+    """The type of all tasks of the run, if it is one."""
+    types = {member.type for member in group.in_run}
+    return types.pop() if len(types) == 1 else None
 
 
 def _submitted(group: Group, member: Member, meta: Metadata) -> tuple[TaskEvent, ...]:
