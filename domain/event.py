@@ -17,6 +17,8 @@ TEXT_LENGTH_MAX = 2_000
 DETAIL_LENGTH_MAX = 8_000
 
 Credits = Annotated[int, msgspec.Meta(ge=0, le=CREDITS_MAX)]
+NetCredits = Annotated[int, msgspec.Meta(ge=-CREDITS_MAX, le=CREDITS_MAX)]
+"""Below zero by what is owed."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
 Version = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]

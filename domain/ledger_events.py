@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.event import Count, Credits, Event, Name, Text, Timestamp, Version
+from domain.event import Count, Credits, Event, Name, NetCredits, Text, Timestamp, Version
 
 GrantKind = Literal["paid", "promotional", "trial", "adjustment"]
 OVERDRAFT = UUID(int=0)
@@ -211,7 +211,7 @@ class CreditsLow(Event, frozen=True, kw_only=True):
 
     TOPIC: ClassVar[str] = "credits.low"
 
-    available: int
+    available: NetCredits
     threshold: Credits
 
 
@@ -220,7 +220,7 @@ class CreditsExhausted(Event, frozen=True, kw_only=True):
 
     TOPIC: ClassVar[str] = "credits.exhausted"
 
-    available: int
+    available: NetCredits
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
@@ -301,7 +301,7 @@ class _Whole(Event, frozen=True, kw_only=True):
     expired: Credits = 0
     voided: Credits = 0
     refunded: Credits = 0
-    overdrawn: int = 0
+    overdrawn: NetCredits = 0
     trials: Count = 0
     refunds: tuple[Refunded, ...] = ()
     told_at: Credits | None = None
