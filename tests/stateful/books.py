@@ -12,8 +12,10 @@ from uuid import UUID
 
 from hypothesis.stateful import invariant
 
+from domain.group import Group
 from domain.ledger import CreditLedger
 from domain.ledger_events import CreditsCaptured, CreditsHeld, CreditsReleased
+from domain.task import Task
 from domain.task_events import (
     TaskAttemptFailed,
     TaskCancelled,
@@ -30,6 +32,19 @@ SETTLEMENTS = (CreditsCaptured, CreditsReleased)
 
 
 class Books(Play):
+    @property
+    def groups(self) -> set[UUID]:
+        return {stream for stream, states in self.history.items() if isinstance(states[-1], Group)}
+
+    @property
+    def paying_tasks(self) -> list[UUID]:
+        """Those that have a hold of their own, being in no group."""
+        return [one for one in self.plain_tasks if self.task(one).group_id is None]
+
+    def at_work(self, account_id: UUID) -> int:
+        tasks = map(self.task, self.plain_tasks)
+        return sum(one.account_id == account_id and not one.ended for one in tasks)
+
     @invariant()
     def tasks_are_as_the_model_has_them(self) -> None:
         for task_id, plain in self.plain_tasks.items():
@@ -63,7 +78,8 @@ class Books(Play):
             assert (state.day, state.day_count) == (plain.day, plain.day_holds)
             b = state.balance
             assert (b.granted, b.available, b.held, b.captured, b.active) == (
-                plain.granted, plain.available, plain.held, plain.captured, len(plain.holds),
+                plain.granted, plain.available, plain.held, plain.captured,
+                sum(plain.slots.values()),
             )  # fmt: skip
 
     @invariant()
@@ -77,8 +93,9 @@ class Books(Play):
             assert all(grant.remaining >= 0 and grant.held >= 0 for grant in state.grants)
             assert b.available == sum(grant.remaining for grant in state.grants)
             assert b.held == sum(hold.amount for hold in state.holds.values())
-        charged = sum(self.task(task_id).credits_charged for task_id in self.plain_tasks)
-        assert charged == sum(state.balance.captured for state in states)
+        paid = [self.task(task_id).credits_charged for task_id in self.paying_tasks]
+        paid += [self.group(group_id).credits_charged for group_id in self.groups]
+        assert sum(paid) == sum(state.balance.captured for state in states)
 
     @invariant()
     def a_hold_ends_once(self) -> None:
@@ -107,7 +124,8 @@ class Books(Play):
                     runs.append(0)
                 runs[-1] += isinstance(event, ENDINGS)
             assert runs == [1] * (state.run - 1) + [int(state.ended)]
-            assert (state.hold_id in self.ledger(state.account_id).holds) != state.ended
+            if task_id in self.paying_tasks:
+                assert (state.hold_id in self.ledger(state.account_id).holds) != state.ended
 
     @invariant()
     def a_run_is_tried_so_often_and_so_long(self) -> None:
@@ -133,13 +151,15 @@ class Books(Play):
     @invariant()
     def a_live_hold_has_a_live_task(self) -> None:
         """I5, both ways, over all accounts."""
+        paying: list[Task | Group] = [self.task(task_id) for task_id in self.paying_tasks]
+        paying += [self.group(group_id) for group_id in self.groups]
         live = {
             (state.account_id, state.hold_id, state.id, state.credits_held)
-            for state in map(self.task, self.plain_tasks)
+            for state in paying
             if not state.ended
         }
         holds = {
-            (account_id, hold.id, hold.task_id, hold.amount)
+            (account_id, hold.id, hold.task_id or hold.group_id, hold.amount)
             for account_id in self.plain_accounts
             for hold in self.ledger(account_id).holds.values()
         }
@@ -152,13 +172,14 @@ class Books(Play):
             if account_id not in self.plain_accounts:
                 continue
             state = self.ledger(account_id)
-            assert len(state.holds) <= plan.active_tasks_max
+            assert state.balance.active <= plan.active_tasks_max
+            assert self.at_work(account_id) <= state.balance.active
             latest = datetime.min.replace(tzinfo=UTC)
             days: Counter[object] = Counter()
             for event in self.log[account_id]:
                 if isinstance(event, CreditsHeld):
                     latest = max(latest, event.meta.at)
-                    days[latest.date()] += 1
+                    days[latest.date()] += event.tasks
             assert all(count <= plan.daily_tasks_max for count in days.values())
 
     @invariant()
@@ -167,7 +188,7 @@ class Books(Play):
         for stream in self.touched:
             state = None
             for version, event in enumerate(self.log[stream]):
-                state = evolved(state, event, stream)
+                state = evolved(state, event)
                 assert state == self.history[stream][version]
                 assert state.version == version + 1
             if isinstance(state, CreditLedger):

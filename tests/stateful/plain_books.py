@@ -6,6 +6,7 @@ Nothing here is shared with the domain, not even its machines.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
@@ -35,6 +36,8 @@ class PlainAccount:
     grants: list[PlainGrant] = field(default_factory=list)
     holds: dict[UUID, list[UUID]] = field(default_factory=dict)
     """For each open hold the grant of every single credit, in the order taken."""
+    slots: dict[UUID, int] = field(default_factory=dict)
+    """For each open hold how many tasks it lets be active."""
     refs: set[str] = field(default_factory=set)
     day: date = date.min
     day_holds: int = 0
@@ -61,16 +64,19 @@ class PlainAccount:
         self.grants.append(PlainGrant(grant_id, priority, kind, amount))
         return "ok"
 
-    def hold(self, hold_id: UUID, amount: int, at: datetime) -> str:
+    def hold(
+        self, hold_id: UUID, amount: int, at: datetime, *, tasks: int = 1, slots: int = 1
+    ) -> str:
         day = max(at.astimezone(UTC).date(), self.day)
         day_holds = self.day_holds if day == self.day else 0
-        if len(self.holds) == self.active_max:
+        if sum(self.slots.values()) + slots > self.active_max:
             return "limit_reached active_tasks_max"
-        if day_holds == self.daily_max:
+        if day_holds + tasks > self.daily_max:
             return "limit_reached daily_tasks_max"
         if amount > self.available:
             return "insufficient_credits"
-        self.day, self.day_holds = day, day_holds + 1
+        self.day, self.day_holds = day, day_holds + tasks
+        self.slots[hold_id] = slots
         self.holds[hold_id] = [self._take_one() for _ in range(amount)]
         return "ok"
 
@@ -82,6 +88,7 @@ class PlainAccount:
 
     def settle(self, hold_id: UUID, charge: int) -> None:
         self.captured += charge
+        del self.slots[hold_id]
         for number, grant_id in enumerate(self.holds.pop(hold_id)):
             grant = next(grant for grant in self.grants if grant.id == grant_id)
             grant.held -= 1
@@ -124,6 +131,7 @@ class PlainTask:
     charged: int = 0
     released: int = 0
     reused_from: UUID | None = None
+    group: PlainGroup | None = None
 
     def start(self, at: datetime) -> str:
         if self.status not in WAITING:
@@ -241,6 +249,8 @@ class PlainTask:
         return self.end("cancelled", 0) if self.status == "cancelling" else "illegal_transition"
 
     def retry(self, hold_id: UUID, price: int, at: datetime) -> str:
+        if self.group is not None:
+            return "member_of_group"
         if self.status != "failed":
             return "illegal_transition"
         answer = self.account.hold(hold_id, price, at)
@@ -253,9 +263,112 @@ class PlainTask:
         return answer
 
     def end(self, status: str, charge: int, failure: str | None = None) -> str:
-        self.account.settle(self.hold_id, charge)
+        if self.group is None:
+            self.account.settle(self.hold_id, charge)
         self.charged += charge
         self.released += self.credits - charge
         self.status, self.credits, self.not_before = status, 0, None
         self.failure = failure or self.failure
+        if self.group is not None:
+            self.group.end_member(charge)
         return "ok"
+
+
+@dataclass(kw_only=True)
+class PlainMember:
+    """`task` is there once it was submitted; `frozen` is its part of the hold."""
+
+    id: UUID
+    frozen: int
+    run: int = 1
+    skipped: bool = False
+    task: PlainTask | None = None
+
+    @property
+    def status(self) -> str:
+        if self.task is None:
+            return "skipped" if self.skipped else "pending"
+        return self.task.status if self.task.status in ENDED else "active"
+
+
+@dataclass(kw_only=True)
+class PlainGroup:
+    """`submit(member)` makes the task of a member."""
+
+    account: PlainAccount
+    submit: Callable[[PlainMember], PlainTask]
+    hold_id: UUID
+    parallel: int
+    members: list[PlainMember]
+    status: str = "processing"
+    run: int = 1
+    captured: int = 0
+    returned: int = 0
+    run_charge: int = 0
+
+    def those(self, status: str) -> list[PlainMember]:
+        return [member for member in self.members if member.status == status]
+
+    def fill(self) -> None:
+        """Submit members, in their order, until all slots are taken."""
+        while self.those("pending") and len(self.those("active")) < self.parallel:
+            member = self.those("pending")[0]
+            member.task = self.submit(member)
+
+    def end_member(self, charge: int) -> None:
+        self.run_charge += charge
+        if self.status == "processing":
+            self.fill()
+        if not self.those("active"):
+            self.end()
+
+    def end(self) -> None:
+        frozen = sum(member.frozen for member in self.members if member.run == self.run)
+        self.account.settle(self.hold_id, self.run_charge)
+        self.captured += self.run_charge
+        self.returned += frozen - self.run_charge
+        delivered = len(self.those("completed"))
+        if self.status == "cancelling":
+            self.status = "cancelled"
+        elif delivered == len(self.members):
+            self.status = "completed"
+        else:
+            self.status = "partial" if delivered else "failed"
+
+    def cancel(self) -> str:
+        if self.status in {"cancelling", "cancelled"}:
+            return "quiet"
+        if self.status != "processing":
+            return "illegal_transition"
+        self.status = "cancelling"
+        for member in self.those("pending"):
+            member.skipped = True
+        for member in self.those("active"):
+            assert member.task is not None
+            member.task.cancel()
+        return "ok"
+
+    def retry(self, hold_id: UUID, ids: list[UUID], price: int, at: datetime) -> str:
+        if self.status not in {"partial", "failed"}:
+            return "illegal_transition"
+        lost = [member for member in self.members if member.status != "completed"]
+        slots = min(self.parallel, len(lost))
+        answer = self.account.hold(hold_id, price * len(lost), at, tasks=len(lost), slots=slots)
+        if answer == "ok":
+            self.begin(hold_id)
+            for member, new_id in zip(lost, ids, strict=False):
+                member.id, member.frozen, member.run, member.task = new_id, price, self.run, None
+            self.fill()
+        return answer
+
+    def start_again(self, hold_id: UUID, parallel: int, members: list[PlainMember]) -> None:
+        """The members are new ones, held for already."""
+        self.begin(hold_id)
+        self.parallel, self.members = parallel, members
+        for member in members:
+            member.run = self.run
+        self.fill()
+
+    def begin(self, hold_id: UUID) -> None:
+        self.hold_id, self.status, self.run_charge = hold_id, "processing", 0
+        self.run += 1

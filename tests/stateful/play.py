@@ -16,10 +16,12 @@ from msgspec import Raw
 
 from adapters.mapper import EventMapper
 from domain import balance, ledger, metering, task
+from domain.aggregate import AGGREGATE_OF
 from domain.balance import Balance
 from domain.errors import DomainError, LimitReached
 from domain.event import Event, Metadata
 from domain.failure import FailureType, failure
+from domain.group import Group
 from domain.ledger import CreditLedger, GrantCredits, OpenAccount
 from domain.ledger_events import GrantKind
 from domain.plan import Plan
@@ -65,6 +67,7 @@ endings = st.lists(st.integers(0, 7), min_size=1, max_size=4)
 
 
 Pick = tuple[bool, int]
+State = Task | Group | CreditLedger
 
 
 class Play(RuleBasedStateMachine):
@@ -76,7 +79,7 @@ class Play(RuleBasedStateMachine):
         self.numbers = 100
         self.mapper = EventMapper()
         self.log: dict[UUID, list[Event]] = {}
-        self.history: dict[UUID, list[Task | CreditLedger]] = {}
+        self.history: dict[UUID, list[State]] = {}
         self.balances: dict[UUID, Balance] = {}
         self.plain_tasks: dict[UUID, PlainTask] = {}
         self.plain_accounts: dict[UUID, PlainAccount] = {}
@@ -94,6 +97,11 @@ class Play(RuleBasedStateMachine):
     def task(self, task_id: UUID) -> Task:
         state = self.history[task_id][-1]
         assert isinstance(state, Task)
+        return state
+
+    def group(self, group_id: UUID) -> Group:
+        state = self.history[group_id][-1]
+        assert isinstance(state, Group)
         return state
 
     def ledger(self, account_id: UUID) -> CreditLedger:
@@ -118,7 +126,7 @@ class Play(RuleBasedStateMachine):
         assert event.originator_version == len(self.log.setdefault(stream, [])) + 1
         self.log[stream].append(event)
         states = self.history.setdefault(stream, [])
-        states.append(evolved(states[-1] if states else None, event, stream))
+        states.append(evolved(states[-1] if states else None, event))
         if stream in ACCOUNTS:
             self.balances[stream] = balance.evolve(self.balances.get(stream), event)
         self.touched.add(stream)
@@ -240,7 +248,8 @@ class Play(RuleBasedStateMachine):
         def decide() -> Sequence[Event]:
             state = self.task(task_id)
             paying = self.ledger(state.account_id)
-            return metering.proceed(state, paying, command, self.metadata())
+            of = None if state.group_id is None else self.group(state.group_id)
+            return metering.proceed(state, paying, command, self.metadata(), of)
 
         self.check(expected, decide)
 
@@ -416,9 +425,6 @@ def _tried(decide: Callable[[], Sequence[Event]]) -> tuple[Sequence[Event], str]
     return events, "ok" if events else "quiet"
 
 
-def evolved(state: Task | CreditLedger | None, event: Event, stream: UUID) -> Task | CreditLedger:
-    if stream in ACCOUNTS:
-        assert state is None or isinstance(state, CreditLedger)
-        return ledger.evolve(state, event)
-    assert state is None or isinstance(state, Task)
-    return task.evolve(state, event)
+def evolved(state: State | None, event: Event) -> State:
+    after: State = AGGREGATE_OF[type(event)].evolve(state, event)
+    return after
