@@ -181,6 +181,13 @@ class GroupBooks(Books):
             elif plain.status in {"partial", "failed"}:
                 self.retry_group(index, 1)
 
+    @rule(index=group_picks, endings=st.lists(st.integers(0, 7), max_size=6))
+    def cancel_a_group_half_way(self, index: int, endings: list[int]) -> None:
+        """One member or two are delivered before."""
+        self.let_a_group_go_on(index, [0, 0, 0])
+        self.cancel_group(index)
+        self.let_a_group_go_on(index, endings)
+
     @invariant()
     def groups_are_as_the_model_has_them(self) -> None:
         assert self.groups == set(self.plain_groups)

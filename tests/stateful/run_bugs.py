@@ -126,8 +126,10 @@ def every_failure_tried_again(patch: Patch) -> None:
 def hold_released_on_a_retried_attempt(patch: Patch) -> None:
     proceed = metering.proceed
 
-    def hasty(state: Task, paying: CreditLedger, command: Any, meta: Any) -> list[Event]:
-        events = list(proceed(state, paying, command, meta))
+    def hasty(
+        state: Task, paying: CreditLedger, command: Any, meta: Any, *more: Any
+    ) -> list[Event]:
+        events = list(proceed(state, paying, command, meta, *more))
         if any(isinstance(event, TaskAttemptFailed) for event in events):
             release = ReleaseHold(hold_id=state.hold_id)
             events += ledger.decide(paying, release, meta)

@@ -211,16 +211,17 @@ def failure_charged(patch: Patch) -> None:
         )
 
     proceed = metering.proceed
-    patch.setattr(metering, "proceed", lambda t, a, c, m: proceed(t, a, fold(c), m))
+    patch.setattr(metering, "proceed", lambda t, a, c, *more: proceed(t, a, fold(c), *more))
 
 
 def cancel_loses_the_worker(patch: Patch) -> None:
     """Cancelling a running task ends it at once, though its worker goes on."""
     proceed = metering.proceed
 
-    def hasty(state: Task, paying: CreditLedger, command: Any, meta: Any) -> Any:
+    def hasty(state: Task, paying: CreditLedger, command: Any, *more: Any) -> Any:
         hurried = isinstance(command, CancelTask) and state.status == "running"
-        return proceed(replace(state, status="queued") if hurried else state, paying, command, meta)
+        found = replace(state, status="queued") if hurried else state
+        return proceed(found, paying, command, *more)
 
     patch.setattr(metering, "proceed", hasty)
 
