@@ -203,14 +203,14 @@ async def test_waiting_ends_with_the_group(api: Api) -> None:
     group = await start(api, 1)
     (task,) = await api.claim()
     path = f"/v1/groups/{group['id']}"
-    waiting = asyncio.create_task(api.get(path, prefer="wait=20"))
+    waiting = asyncio.create_task(api.get(path, prefer="wait=60"))
     async with asyncio.timeout(10):
         while not (await _waiters(api)):  # noqa: ASYNC110 - until the request has come
             await asyncio.sleep(0.01)
     await deliver(api, task)
     answer = await waiting
     assert (answer.status_code, answer.json()["status"]) == (200, "completed")
-    assert answer.headers["preference-applied"] == "wait=20"
+    assert answer.headers["preference-applied"] == "wait=60"
     assert "retry-after" not in answer.headers
     same = await api.get(path, if_none_match=answer.headers["etag"])
     assert same.status_code == 304
