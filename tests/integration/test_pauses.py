@@ -136,6 +136,7 @@ async def test_what_was_never_paused_is_quietly_open(bench: Bench) -> None:
         ("account", "no id", NotFound),
         ("account", f"{{{new_id()}}}", NotFound),
     ],
+    ids=["type", "provider", "account", "no id", "an id in another form"],
 )
 async def test_what_is_not_there_cannot_be_paused(
     bench: Bench, kind: GateKind, name: str, error: type[Exception]

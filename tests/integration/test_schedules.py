@@ -301,7 +301,7 @@ async def test_what_its_user_asks_is_done_once(bench: Bench, schedules: Schedule
         ({"input": Raw(b'{"text":1}')}, InvalidInput),
         ({"priority": "vip"}, InvalidInput),
     ],
-    ids=str,
+    ids=["no such day", "never", "no cron", "zone", "type", "input", "priority"],
 )
 async def test_what_cannot_work_is_refused_at_once_and_writes_nothing(
     bench: Bench, schedules: Schedules, fields: dict[str, object], refusal: type[TallystickError]
