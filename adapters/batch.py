@@ -26,6 +26,7 @@ from domain.aggregate import Aggregate, Document
 from domain.balance import Balance
 from domain.event import Event
 from domain.ledger import CreditLedger
+from domain.ledger_events import PeriodClosed
 from domain.plan import STRIDE, plan_named
 from domain.task import Task
 
@@ -51,6 +52,7 @@ class Decided:
         self.created: set[UUID] = set()
         self.reads: dict[UUID, int] = {}
         self.aggregates: dict[UUID, Aggregate] = {}
+        self._closed: set[UUID] = set()
         self._records: list[KeyRecord] = []
         self._tracked: dict[str, int] = {}
 
@@ -78,11 +80,17 @@ class Decided:
         self.stored += stored
         for event in events:
             self.overlay[event.originator_id] = after[event.originator_id]
+            if type(event) is PeriodClosed:
+                self._closed.add(event.originator_id)
         self.created |= created
         if record is not None:
             self._records.append(record)
         if tracking is not None:
             self._tracked[tracking.consumer] = tracking.position
+
+    def closes_books(self, stream_id: UUID) -> bool:
+        """Whether the whole state of a ledger is said anew."""
+        return stream_id in self._closed
 
     def written(self) -> Iterable[tuple[UUID, Any]]:
         """Each stream the batch wrote to, with its last state."""

@@ -22,7 +22,7 @@ from adapters.commit_queue import CommitQueue, Pending, fail_each
 from adapters.decider import Decider, Known
 from adapters.decision import Committed, Cursor, Decision, KeyRecord
 from adapters.mapper import EventMapper
-from adapters.snapshots import SnapshotWriter
+from adapters.snapshots import SnapshotWriter, due
 from adapters.sql import statement
 from adapters.stream_cache import StreamCache
 from adapters.writer_session import (
@@ -107,9 +107,9 @@ class Committer:
         self.batches = 0
         self.commands = 0
         self.conflicts = 0
-        self._cache = StreamCache(mapper, self.limits.cached_streams_max)
-        self._decider = Decider(mapper, clock, self._cache)
         self._snapshots = SnapshotWriter(dsn, mapper, clock)
+        self._cache = StreamCache(mapper, self.limits.cached_streams_max, self._snapshots.take)
+        self._decider = Decider(mapper, clock, self._cache)
         self._queue = CommitQueue(self.limits.queue_commands_max)
         self._task: asyncio.Task[None] | None = None
 
@@ -371,8 +371,8 @@ class Committer:
             pending.succeed(outcome)
         for stream_id, state in decided.written():
             aggregate = decided.aggregates[stream_id]
-            before = self._cache.get(stream_id)
-            self._snapshots.consider(aggregate, 0 if before is None else before.version, state)
+            if decided.closes_books(stream_id) or due(self._cache.get(stream_id), state):
+                self._snapshots.take(aggregate, state)
             self._cache.keep(aggregate, stream_id, state)
         self.batches += 1
         self.commands += len(batch)

@@ -19,12 +19,20 @@ from domain.event import Event, Metadata
 
 CONNECT_SECONDS_MAX = 5
 WRITE_SECONDS_MAX = 30.0
+SNAPSHOTS_KEPT = 2
+"""Of each stream: the newest one may prove unreadable."""
 _log = structlog.get_logger(__name__)
 _NOBODY = UUID(int=0)
 
 
+def due(before: Any, state: Any) -> bool:  # noqa: ANN401 - each aggregate has its own state
+    """Whether a state has come past a multiple of `SNAPSHOT_EVENTS` versions."""
+    version = 0 if before is None else before.version
+    return bool(version // SNAPSHOT_EVENTS != state.version // SNAPSHOT_EVENTS)
+
+
 class SnapshotWriter:
-    """Takes a snapshot of a stream every `SNAPSHOT_EVENTS` versions, on its own connection."""
+    """Writes snapshots on its own connection, and lets go of those they follow."""
 
     def __init__(self, dsn: str, mapper: EventMapper, clock: DatabaseClock) -> None:
         self._dsn = dsn
@@ -33,12 +41,9 @@ class SnapshotWriter:
         self._due: dict[UUID, tuple[Aggregate, Any]] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def consider(self, aggregate: Aggregate, before: int, state: Any) -> None:  # noqa: ANN401
-        """Note a state that went from version `before` to its present one."""
-        if (
-            aggregate.snapshot is None
-            or before // SNAPSHOT_EVENTS == state.version // SNAPSHOT_EVENTS
-        ):
+    def take(self, aggregate: Aggregate, state: Any) -> None:  # noqa: ANN401
+        """Write a durable state down, soon; quiet for kinds that need no snapshots."""
+        if aggregate.snapshot is None:
             return
         self._due[state.id] = (aggregate, state)
         if self._task is None or self._task.done():
@@ -82,3 +87,6 @@ class SnapshotWriter:
                 Byteas([data for _, data in stored]),
             ),
         )
+        # A crash in between leaves one too many, until the next.
+        ids = Uuids([event.originator_id for event in events])
+        await connection.execute(statement("delete_snapshots"), (ids, SNAPSHOTS_KEPT))

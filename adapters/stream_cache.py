@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -13,18 +13,32 @@ from eventsourcing.persistence import MapperDeserialisationError
 from adapters.arrays import Bigints, Uuids
 from adapters.decision import Cursor
 from adapters.mapper import EventMapper
+from adapters.snapshots import SNAPSHOTS_KEPT
 from adapters.sql import statement
-from domain.aggregate import Aggregate, Stream
+from domain.aggregate import SNAPSHOT_EVENTS, Aggregate, Stream
+from domain.event import Event
 
+SECTION_EVENTS_MAX = 10_000
+"""Events of all streams that are read at once while loading, or a snapshot's worth of each."""
 _log = structlog.get_logger(__name__)
 
 
 class StreamCache:
-    """States that are durable, and no others. `trim` brings them back to `streams_max`."""
+    """States that are durable, and no others. `trim` brings them back to `streams_max`.
 
-    def __init__(self, mapper: EventMapper, streams_max: int) -> None:
+    `found_long(aggregate, state)` is told of a state that took more than `SNAPSHOT_EVENTS` events
+    to load: its next loading should not.
+    """
+
+    def __init__(
+        self,
+        mapper: EventMapper,
+        streams_max: int,
+        found_long: Callable[[Aggregate, Any], None],
+    ) -> None:
         self._mapper = mapper
         self._streams_max = streams_max
+        self._found_long = found_long
         self._states: OrderedDict[UUID, Any] = OrderedDict()
 
     def get(self, stream_id: UUID) -> Any:  # noqa: ANN401 - each aggregate has its own state
@@ -68,28 +82,57 @@ class StreamCache:
     async def _load_snapshots(
         self, cursor: Cursor, ids: list[UUID], wanted: dict[UUID, Aggregate]
     ) -> None:
-        await cursor.execute(statement("select_snapshots"), (Uuids(ids),), prepare=True)
-        for topic, data in await cursor.fetchall():
-            try:
-                event = self._mapper.decode(topic, data)
-            except MapperDeserialisationError as error:
-                # The log has all that it said.
-                _log.warning("snapshot.unreadable", error=str(error))
-                continue
-            stream_id = event.originator_id
-            self._states[stream_id] = wanted[stream_id].evolve(None, event)
+        """Begin each stream with the newest of its snapshots and its closed books."""
+        parameters = (Uuids(ids), SNAPSHOTS_KEPT)
+        await cursor.execute(statement("select_snapshots"), parameters, prepare=True)
+        begun: set[UUID] = set()
+        for stream_id, topic, data in await cursor.fetchall():
+            if stream_id not in begun and (event := self._readable(topic, data)) is not None:
+                self._states[stream_id] = wanted[stream_id].evolve(None, event)
+                begun.add(stream_id)
+
+    def _readable(self, topic: str, data: bytes) -> Event | None:
+        try:
+            return self._mapper.decode(topic, data)
+        except MapperDeserialisationError as error:
+            # An older one will do, and the log has all that it said.
+            _log.warning("snapshot.unreadable", error=str(error))
+            return None
 
     async def _load_tails(self, cursor: Cursor, wanted: dict[UUID, Aggregate]) -> None:
+        """Fold what came since, section by section.
+
+        The last section is read of all streams at once, so that they stand as of one moment.
+        """
         states = {stream_id: self._states.get(stream_id) for stream_id in wanted}
-        versions = [0 if state is None else state.version for state in states.values()]
-        parameters = (Uuids(list(states)), Bigints(versions))
-        await cursor.execute(statement("select_tails"), parameters, prepare=True)
+        before = _versions(states)
+        while await self._fold_section(cursor, wanted, states):
+            pass
+        for (stream_id, state), version in zip(states.items(), before, strict=True):
+            if state is None:
+                continue
+            self._states[stream_id] = state
+            if state.version - version > SNAPSHOT_EVENTS:
+                self._found_long(wanted[stream_id], state)
+
+    async def _fold_section(
+        self, cursor: Cursor, wanted: dict[UUID, Aggregate], states: dict[UUID, Any]
+    ) -> bool:
+        """Whether some stream may go on."""
+        each = max(SECTION_EVENTS_MAX // len(states), SNAPSHOT_EVENTS + 1)
+        before = _versions(states)
+        await cursor.execute(
+            statement("select_tails"), (Uuids(list(states)), Bigints(before), each), prepare=True
+        )
         for stream_id, topic, data in await cursor.fetchall():
             event = self._mapper.decode(topic, data)
             states[stream_id] = wanted[stream_id].evolve(states[stream_id], event)
-        for stream_id, state in states.items():
-            if state is not None:
-                self._states[stream_id] = state
+        after = _versions(states)
+        return any(now - then >= each for then, now in zip(before, after, strict=True))
+
+
+def _versions(states: Mapping[UUID, Any]) -> list[int]:
+    return [0 if state is None else state.version for state in states.values()]
 
 
 class Overlay(Mapping[UUID, Any]):
