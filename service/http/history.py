@@ -57,6 +57,10 @@ _INPUTS = frozenset({"input"})
 _OPERATORS_ONLY = frozenset({"worker", "token"})
 
 
+SETTLED_BEFORE_MAX = 64
+"""Events of what time has brought to a ledger that are looked past for a task's own movement."""
+
+
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One fact. `position` is its place in the log, `version` that in its own stream."""
 
@@ -105,9 +109,17 @@ def _position(recorded: Recorded) -> int:
 
 
 async def _movements(call: Call, of: Task | Group, facts: list[Recorded]) -> list[Recorded]:
-    """The ledger's facts of these: each stands right behind its cause, in the same append."""
-    positions = [fact.position + 1 for fact in facts if isinstance(fact.event, _PAID)]
-    parameters = {"positions": positions, "account_id": of.account_id}
+    """The ledger's facts of these: each stands behind its cause, in the same append.
+
+    Not always right behind it: what time has brought to the ledger is settled first.
+    """
+    paid = [fact for fact in facts if isinstance(fact.event, _PAID)]
+    commands = {fact.event.meta.causation_id for fact in paid}
+    parameters = {
+        "positions": [fact.position + 1 for fact in paid],
+        "account_id": of.account_id,
+        "width": SETTLED_BEFORE_MAX,
+    }
     rows = await fetch(call.service.pool, statement("select_ledger_events"), parameters)
     recorded = [Recorded(row[0], call.service.mapper.decode(row[1], row[2])) for row in rows]
     return [
@@ -115,6 +127,7 @@ async def _movements(call: Call, of: Task | Group, facts: list[Recorded]) -> lis
         for one in recorded
         if isinstance(one.event, CreditsHeld | CreditsCaptured | CreditsReleased)
         and of.id in {one.event.task_id, one.event.group_id}
+        and one.event.meta.causation_id in commands
     ]
 
 

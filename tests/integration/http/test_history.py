@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from uuid import UUID
+
+from adapters.decision import States
+from adapters.pool import fetch
+from domain import ledger
+from domain.aggregate import LEDGERS, Stream
+from domain.event import Event, Metadata
+from domain.ledger import GrantCredits
+from service.command_bus import Origin
+from service.identifiers import new_id
 from tests.integration.http.api import FINAL, PRICE, Api
 
 
@@ -66,3 +79,40 @@ async def test_history_comes_in_pages_that_add_up(api: Api) -> None:
 
     assert pages == whole
     assert len(whole) == 7
+
+
+def _granted(
+    account_id: UUID, grant: GrantCredits, states: States, meta: Metadata
+) -> Sequence[Event]:
+    return ledger.decide(states[account_id], grant, meta)
+
+
+async def test_money_is_told_also_where_time_had_to_be_settled_before_it(api: Api) -> None:
+    """Between the task's end and its charge stands that other credits expired."""
+    task = await api.submit()
+    [claimed] = await api.claim()
+    pool = api.service.pool
+    [(now,)] = await fetch(pool, "SELECT clock_timestamp()", {})
+    passing = [
+        GrantCredits(
+            grant_id=new_id(),
+            kind="promotional",
+            amount=1,
+            source_ref=f"passing {number}",
+            expires_at=now + timedelta(milliseconds=200),
+        )
+        for number in range(3)
+    ]
+    for grant in passing:
+        await api.service.bus.execute(
+            partial(_granted, api.account, grant),
+            Origin(actor="test"),
+            streams=(Stream(LEDGERS, api.account),),
+        )
+    await fetch(pool, "SELECT pg_sleep(0.3)", {})
+    await api.work(task["id"], "complete", claimed["token"], result={"n": 2})
+
+    items = (await api.get(f"/v1/tasks/{task['id']}/history")).json()["items"]
+
+    assert [entry["type"] for entry in items][-2:] == ["task.completed", "credits.captured"]
+    assert items[-1]["position"] == items[-2]["position"] + 1 + len(passing)
