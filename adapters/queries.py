@@ -31,7 +31,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     """A task with its light columns: the lease, and progress finer than its stages.
 
     `percent` is the finer one. In lists `task.input` is `{}` and `task.result` None: both may be
-    large.
+    large. `refunded` is what was given back of the charge; a group's is not told of its members.
     """
 
     task: Task
@@ -40,6 +40,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     message: str | None
     progress_completed: int | None
     progress_total: int | None
+    refunded: int = 0
 
 
 class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +107,11 @@ class Queries:
     async def account(self, account_id: UUID) -> Balance | None:
         rows = await fetch(self._pool, statement("select_account"), {"account_id": account_id})
         return balance_of(rows[0]) if rows else None
+
+    async def due(self, account_ids: Sequence[UUID]) -> list[UUID]:
+        """Those of these accounts that time has changed, by the database's clock."""
+        rows = await fetch(self._pool, statement("select_due"), {"ids": list(account_ids)})
+        return [row[0] for row in rows]
 
     async def accounts(
         self, *, after: UUID | None = None, limit: int = PAGE_ROWS_MAX
@@ -195,7 +201,7 @@ def _state_count(  # noqa: PLR0913, PLR0917 - one for each column
 
 
 def _task_view(row: Sequence[Any]) -> TaskView:
-    data, task_input, result, lease_until, percent, message, completed, total = row
+    data, task_input, result, lease_until, percent, message, completed, total, refunded = row
     document = _NO_DOCUMENT if task_input is None else Raw(task_input.encode())
     return TaskView(
         task=task_of(data, document, None if result is None else Raw(result.encode())),
@@ -204,4 +210,5 @@ def _task_view(row: Sequence[Any]) -> TaskView:
         message=message,
         progress_completed=completed,
         progress_total=total,
+        refunded=refunded,
     )

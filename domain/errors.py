@@ -12,6 +12,8 @@ TallystickError
 │   ├── InsufficientCredits  the balance does not cover the hold
 │   ├── CaptureExceedsHold   more was to be captured than is held
 │   ├── HoldNotFound         no open hold of that id
+│   │   └── HoldSettled      there was one, and it has ended
+│   ├── HoldNotYours         the hold belongs to a task or a group, which ends it
 │   ├── RefundExceedsCapture more was to be given back than was charged
 │   ├── AccountUnsettled     credits are still held or owed
 │   ├── LimitReached         a plan's limit is used up
@@ -142,8 +144,30 @@ class CaptureExceedsHold(DomainError):
 class HoldNotFound(DomainError):
     code = "hold_not_found"
 
-    def __init__(self, hold_id: UUID) -> None:
-        super().__init__("The account has no open hold of that id.")
+    def __init__(
+        self, hold_id: UUID, detail: str = "The account has no open hold of that id."
+    ) -> None:
+        super().__init__(detail)
+        self.hold_id = hold_id
+
+
+class HoldSettled(HoldNotFound):
+    """`state` is how it ended: captured, released, expired or (after its capture) refunded."""
+
+    code = "hold_settled"
+
+    def __init__(self, hold_id: UUID, state: str) -> None:
+        super().__init__(hold_id, f"The hold has ended: it is {state}.")
+        self.state = state
+
+
+class HoldNotYours(DomainError):
+    """Its task or group settles it at its end; nobody else may."""
+
+    code = "hold_not_yours"
+
+    def __init__(self, trigger: str, hold_id: UUID) -> None:
+        super().__init__(f"Cannot {trigger} the hold of a task or a group: cancel that instead.")
         self.hold_id = hold_id
 
 

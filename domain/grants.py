@@ -37,10 +37,11 @@ def with_grant(grants: Grants, event: CreditsGranted) -> Grants:
 
 def in_burn_order(grants: Iterable[Grant]) -> Grants:
     """By priority, then the earliest to expire, then kind, then the earliest granted."""
-    return tuple(sorted(grants, key=_burn_key))
+    return tuple(sorted(grants, key=burn_key))
 
 
-def _burn_key(grant: Grant) -> tuple[int, datetime, int, int]:
+def burn_key(grant: Grant) -> tuple[int, datetime, int, int]:
+    """What the burn order sorts by; unlike for any two grants of a ledger."""
     return grant.priority, grant.expires_at or _NEVER, _BURN_RANK[grant.kind], grant.order
 
 
@@ -108,7 +109,7 @@ def due_at(grant: Grant) -> datetime | None:
     return grant.expires_at
 
 
-def as_granted(event: CreditsGranted) -> Grant:
+def as_granted(event: CreditsGranted, *, voided: bool = False) -> Grant:
     """A grant that had nothing left, as it comes back by a refund."""
     return Grant(
         id=event.grant_id,
@@ -119,4 +120,5 @@ def as_granted(event: CreditsGranted) -> Grant:
         held=0,
         effective_at=event.effective_at,
         expires_at=event.expires_at,
+        voided=voided,
     )

@@ -88,8 +88,9 @@ def decide(
     `AlreadyExists` (grant id), `InvalidInput` (the account's sum), `LimitReached`;
     a hold's are `InvalidInput` (amount), then quiet for the same open hold, `AlreadyExists`
     (another one of that id), `LimitReached` (active, then daily), `InsufficientCredits`;
-    an extension's are `HoldNotFound`, `InvalidInput`, `InsufficientCredits`;
-    a capture's are `HoldNotFound`, `CaptureExceedsHold`; a release's is `HoldNotFound`;
+    an extension's are `HoldNotFound`, `HoldNotYours`, `InvalidInput`, `InsufficientCredits`;
+    a capture's are `HoldNotFound`, `HoldNotYours`, `CaptureExceedsHold`;
+    a release's are `HoldNotFound`, `HoldNotYours`;
     a refund's are `InvalidInput` (amount, age), `RefundExceedsCapture`; an adjustment's are
     `InvalidInput`, then quiet, then those of a grant or `InsufficientCredits`; a closing's is
     `AccountUnsettled`.
@@ -166,7 +167,11 @@ def _books_closed(book: Book, command: CloseBooks) -> None:
     if ledger.period is not None and command.period <= ledger.period:
         return
     since = book.meta.at - timedelta(days=REFUND_DAYS_MAX)
-    fields = whole(ledger) | {"updated_at": book.meta.at, "period": command.period}
+    fields = whole(ledger) | {
+        "updated_at": book.meta.at,
+        "period": command.period,
+        "reason": command.reason,
+    }
     fields["refunds"] = tuple(r for r in ledger.refunds.values() if r.captured_at >= since)
     book.write(PeriodClosed, **fields)
 

@@ -97,6 +97,7 @@ class HoldCredits(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     price_version: str | None = None
     task_type: str | None = None
+    reason: str = ""
 
 
 class ExtendHold(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,28 +107,36 @@ class ExtendHold(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
     added: int = 0
     expires_at: datetime | None = None
+    reason: str = ""
+    outside: bool = False
 
 
 class CaptureHold(msgspec.Struct, frozen=True, kw_only=True):
-    """Charge `amount` of the hold; the rest goes back."""
+    """Charge `amount` of the hold (None: all of it); the rest goes back.
+
+    Who asks from `outside` of a task or a group may not settle their holds.
+    """
 
     hold_id: UUID
-    amount: int
+    amount: int | None
+    reason: str = ""
+    outside: bool = False
 
 
 class ReleaseHold(msgspec.Struct, frozen=True, kw_only=True):
     hold_id: UUID
     reason: str = ""
+    outside: bool = False
 
 
 class RefundCapture(msgspec.Struct, frozen=True, kw_only=True):
-    """Give back `amount` of what `capture` charged, its last credits first.
+    """Give back `amount` of what `capture` charged, its last credits first; None: all that is left.
 
     `grants` are the events by which the capture's grants came in, for those with nothing left.
     """
 
     capture: CreditsCaptured
-    amount: int
+    amount: int | None
     reason: str
     grants: Mapping[UUID, CreditsGranted] = _NO_GRANTS
 
@@ -140,6 +149,7 @@ class CloseBooks(msgspec.Struct, frozen=True, kw_only=True):
     """Carry the balances on into the next period; `period` (such as `2026-11`) only grows."""
 
     period: str
+    reason: str = ""
 
 
 LedgerCommand = (

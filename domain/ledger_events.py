@@ -114,6 +114,7 @@ class CreditsHeld(Event, frozen=True, kw_only=True):
     expires_at: Timestamp | None = None
     price_version: Name | None = None
     task_type: Name | None = None
+    reason: Text = ""
 
 
 class HoldExtended(Event, frozen=True, kw_only=True):
@@ -126,6 +127,7 @@ class HoldExtended(Event, frozen=True, kw_only=True):
     slices: tuple[Slice, ...] = ()
     expires_at: Timestamp | None = None
     task_type: Name | None = None
+    reason: Text = ""
 
 
 class CreditsCaptured(Event, frozen=True, kw_only=True):
@@ -142,6 +144,7 @@ class CreditsCaptured(Event, frozen=True, kw_only=True):
     group_id: UUID | None = None
     slots: Count = 1
     task_type: Name | None = None
+    reason: Text = ""
 
 
 class CreditsReleased(Event, frozen=True, kw_only=True):
@@ -307,6 +310,7 @@ class _Whole(Event, frozen=True, kw_only=True):
     told_at: Credits | None = None
     told_exhausted: bool = False
     period: Name | None = None
+    voided_grants: tuple[UUID, ...] = ()
 
 
 class LedgerSnapshot(_Whole, frozen=True, kw_only=True):
@@ -319,6 +323,8 @@ class PeriodClosed(_Whole, frozen=True, kw_only=True):
     """The books of `period` were closed, with the balances carried on; a ledger loads from here."""
 
     TOPIC: ClassVar[str] = "books.closed"
+
+    reason: Text = ""
 
 
 LedgerEvent = (

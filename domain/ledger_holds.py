@@ -11,13 +11,15 @@ from domain.errors import (
     AlreadyExists,
     CaptureExceedsHold,
     HoldNotFound,
+    HoldNotYours,
+    HoldSettled,
     InsufficientCredits,
     InvalidInput,
     LimitReached,
     RefundExceedsCapture,
 )
 from domain.event import CREDITS_MAX
-from domain.grants import Grants, Slices, as_granted, burn, split
+from domain.grants import Slices, as_granted, burn, split
 from domain.ledger_book import Book, ending_of
 from domain.ledger_commands import (
     CaptureHold,
@@ -35,6 +37,7 @@ from domain.ledger_events import (
     CreditsReleased,
     Grant,
     Hold,
+    HoldExpired,
     HoldExtended,
 )
 from domain.ledger_machines import ACCOUNT, ACTIVE_RETRY_SECONDS, HOLD, REFUND_DAYS_MAX
@@ -69,6 +72,7 @@ def held(book: Book, command: HoldCredits) -> None:
         expires_at=command.expires_at,
         price_version=command.price_version,
         task_type=command.task_type,
+        reason=command.reason,
     )
 
 
@@ -101,18 +105,27 @@ def _guard_available(ledger: CreditLedger, amount: int, plan: Plan) -> None:
         raise InsufficientCredits(amount, ledger.balance.available)
 
 
-def _hold_of(book: Book, hold_id: UUID, trigger: str) -> Hold:
+def _hold_of(book: Book, command: ExtendHold | CaptureHold | ReleaseHold, trigger: str) -> Hold:
     ledger = book.ledger
     ACCOUNT.target(trigger, ledger.status)
-    hold = ledger.holds.get(hold_id)
+    hold = ledger.holds.get(command.hold_id)
     if hold is None:
-        raise HoldNotFound(hold_id)
+        raise _gone(book, command.hold_id)
     HOLD.target(trigger, "held")
+    if command.outside and (hold.task_id or hold.group_id):
+        raise HoldNotYours(trigger, hold.id)
     return hold
 
 
+def _gone(book: Book, hold_id: UUID) -> HoldNotFound:
+    """An end that is not in the log yet is known here alone."""
+    if any(isinstance(e, HoldExpired) and e.hold_id == hold_id for e in book.events):
+        return HoldSettled(hold_id, "expired")
+    return HoldNotFound(hold_id)
+
+
 def extended(book: Book, command: ExtendHold) -> None:
-    hold = _hold_of(book, command.hold_id, "extend")
+    hold = _hold_of(book, command, "extend")
     if not 0 <= command.added <= CREDITS_MAX:
         raise InvalidInput("A hold cannot shrink.", ("/added", "must be 0 or more"))
     _guard_later(command.expires_at, book.meta.at)
@@ -126,26 +139,29 @@ def extended(book: Book, command: ExtendHold) -> None:
         slices=burn(book.ledger.grants, command.added),
         expires_at=command.expires_at or hold.expires_at,
         task_type=hold.task_type,
+        reason=command.reason,
     )
 
 
 def captured(book: Book, command: CaptureHold) -> None:
-    hold = _hold_of(book, command.hold_id, "capture")
-    if not 0 <= command.amount <= hold.amount:
-        raise CaptureExceedsHold(command.amount, hold.amount)
-    taken, rest = split(hold.slices, command.amount)
+    hold = _hold_of(book, command, "capture")
+    amount = hold.amount if command.amount is None else command.amount
+    if not 0 <= amount <= hold.amount:
+        raise CaptureExceedsHold(amount, hold.amount)
+    taken, rest = split(hold.slices, amount)
     book.write(
         CreditsCaptured,
         **ending_of(hold),
-        amount=command.amount,
+        amount=amount,
         slices=taken,
-        released=hold.amount - command.amount,
+        released=hold.amount - amount,
         released_slices=rest,
+        reason=command.reason,
     )
 
 
 def released(book: Book, command: ReleaseHold) -> None:
-    hold = _hold_of(book, command.hold_id, "release")
+    hold = _hold_of(book, command, "release")
     book.write(
         CreditsReleased,
         **ending_of(hold),
@@ -160,7 +176,7 @@ def refunded(book: Book, command: RefundCapture) -> None:
     ledger, capture = book.ledger, command.capture
     ACCOUNT.target("refund", ledger.status)
     assert capture.originator_id == ledger.id, "a capture is refunded to its own account"
-    if command.amount < 1:
+    if command.amount is not None and command.amount < 1:
         raise InvalidInput("A refund needs credits.", ("/amount", "must be 1 or more"))
     if capture.meta.at < book.meta.at - timedelta(days=REFUND_DAYS_MAX):
         sentence = f"was charged more than {REFUND_DAYS_MAX} days ago"
@@ -169,21 +185,22 @@ def refunded(book: Book, command: RefundCapture) -> None:
     done = before.amount if before else 0
     left = capture.amount - done
     state = "captured" if left or not done else "refunded"
-    HOLD.target("refund", state, _Refunding(refunded=command.amount == left))
-    if command.amount > left:
-        raise RefundExceedsCapture(command.amount, left)
-    slices = _last_first(capture.slices, done, command.amount)
+    amount = max(1, left) if command.amount is None else command.amount
+    HOLD.target("refund", state, _Refunding(refunded=amount == left))
+    if amount > left:
+        raise RefundExceedsCapture(amount, left)
+    slices = _last_first(capture.slices, done, amount)
     book.write(
         CreditsRefunded,
         hold_id=capture.hold_id,
         task_id=capture.task_id,
         group_id=capture.group_id,
-        amount=command.amount,
+        amount=amount,
         slices=slices,
         captured_at=capture.meta.at,
         reason=command.reason,
         task_type=capture.task_type,
-        grants=_spent(ledger.grants, slices, command.grants),
+        grants=_spent(ledger, slices, command.grants),
     )
 
 
@@ -201,10 +218,14 @@ def _last_first(slices: Slices, done: int, amount: int) -> Slices:
 
 
 def _spent(
-    grants: Grants, slices: Slices, granted: Mapping[UUID, CreditsGranted]
+    ledger: CreditLedger, slices: Slices, granted: Mapping[UUID, CreditsGranted]
 ) -> tuple[Grant, ...]:
-    """The grants of the slices that have left the ledger, as they come back."""
-    known = {grant.id for grant in grants} | {OVERDRAFT}
+    """The grants of the slices that have left the ledger, each once, as they come back.
+
+    Credits of one that was voided go again as they come.
+    """
+    known = {grant.id for grant in ledger.grants} | {OVERDRAFT}
+    missing = dict.fromkeys(piece.grant_id for piece in slices if piece.grant_id not in known)
     return tuple(
-        as_granted(granted[piece.grant_id]) for piece in slices if piece.grant_id not in known
+        as_granted(granted[grant_id], voided=grant_id in ledger.voided) for grant_id in missing
     )

@@ -49,9 +49,10 @@ class CreditLedger(msgspec.Struct, frozen=True, kw_only=True):
     Open holds are the account's active tasks; `expiring` are those with an end of their own.
     `day_count` counts the tasks that were held for in `day`, the latest UTC day with a hold, so a
     clock set back does not begin a day anew. `overdrawn` is what no grant covers of what is held or
-    charged. `refunds` is what was given back of each capture of the last `REFUND_DAYS_MAX` days.
-    `told_at` is the threshold that the owner was told of falling below, `told_exhausted` whether of
-    having nothing left; `period` the last one that was closed.
+    charged; `voided` are the grants that were taken back. `refunds` is what was given back of each
+    capture of the last `REFUND_DAYS_MAX` days. `told_at` is the threshold that the owner was told
+    of falling below, `told_exhausted` whether of having nothing left; `period` the last one that
+    was closed.
     """
 
     balance: Balance
@@ -66,6 +67,7 @@ class CreditLedger(msgspec.Struct, frozen=True, kw_only=True):
     told_at: int | None = None
     told_exhausted: bool = False
     period: str | None = None
+    voided: Map[UUID, None] = Map()
 
     @property
     def id(self) -> UUID:
@@ -230,6 +232,7 @@ def _voided(ledger: CreditLedger, event: CreditsVoided) -> Fields:
     if event.grant_id is not None:
         grants = _with(grants, event.grant_id, voided=True)
     fields: Fields = {
+        "voided": ledger.voided.update(_voided_grants(event)),
         "grants": moved(grants, event.slices, free=-1, held=0),
         "overdrawn": ledger.overdrawn - event.repaid + overdraft_in(event.slices),
     }
@@ -238,10 +241,14 @@ def _voided(ledger: CreditLedger, event: CreditsVoided) -> Fields:
     return fields
 
 
+def _voided_grants(event: CreditsVoided) -> dict[UUID, None]:
+    return {} if event.grant_id is None else {event.grant_id: None}
+
+
 def _refunded(ledger: CreditLedger, event: CreditsRefunded) -> Fields:
     known = {grant.id for grant in ledger.grants}
-    back = (grant for grant in event.grants if grant.id not in known)
-    grants = in_burn_order((*ledger.grants, *back))
+    back = {grant.id: grant for grant in event.grants if grant.id not in known}
+    grants = in_burn_order((*ledger.grants, *back.values()))
     return {
         "grants": moved(grants, event.slices, free=1, held=0),
         "overdrawn": ledger.overdrawn - overdraft_in(event.slices),
@@ -310,6 +317,7 @@ def whole(ledger: CreditLedger) -> Fields:
         "told_at": ledger.told_at,
         "told_exhausted": ledger.told_exhausted,
         "period": ledger.period,
+        "voided_grants": tuple(ledger.voided),
     }
 
 
@@ -334,6 +342,7 @@ def _restored(event: LedgerSnapshot | PeriodClosed) -> CreditLedger:
         told_at=event.told_at,
         told_exhausted=event.told_exhausted,
         period=event.period,
+        voided=Map(dict.fromkeys(event.voided_grants)),
     )
 
 

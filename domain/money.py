@@ -13,11 +13,13 @@ from domain.errors import IllegalTransition
 if TYPE_CHECKING:
     from domain.task_state import Task
 
-Verdict = Literal["held", "charged", "released", "not_charged"]
+Verdict = Literal["held", "charged", "refunded", "released", "not_charged"]
 
 
 class Money(msgspec.Struct, frozen=True, kw_only=True):
     """What has become of a task's credits: `credits` are on hold, charged or given back.
+
+    What was refunded of a charge is left out of it; `refunded` is when all of it was.
 
     With `charged` and `released` they are the sum over all runs of the task, each of which has its
     own hold; `not_charged` is a task that costs nothing.
@@ -28,11 +30,14 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
 
 
-def money_of(task: Task) -> Money:
+def money_of(task: Task, refunded: int = 0) -> Money:
+    """`refunded` is what the ledger gave back of the task's charge."""
     if task.credits_held:
         return _money("held", task.credits_held, _waiting(task))
     if not task.ended:
         return _money("not_charged", 0, "Nothing is on hold: the task costs nothing.")
+    if refunded:
+        return _refunded(task.credits_charged, refunded)
     if task.credits_charged:
         return _money("charged", task.credits_charged, _charged(task))
     if task.credits_released:
@@ -61,6 +66,13 @@ def _waiting(task: Task) -> str:
             " unless the task still completes."
         )
     return f"{_credits(task.credits_held)} on hold."
+
+
+def _refunded(charged: int, refunded: int) -> Money:
+    if refunded == charged:
+        return _money("refunded", refunded, f"{_credits(refunded)} refunded: the whole charge.")
+    left = charged - refunded
+    return _money("charged", left, f"{_credits(left)} charged; {refunded} more came back.")
 
 
 def _charged(task: Task) -> str:

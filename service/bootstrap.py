@@ -15,6 +15,7 @@ from adapters.committer import Committer, CommitterLimits
 from adapters.documents import Documents
 from adapters.download import Downloads
 from adapters.embedded import EmbeddedPostgres
+from adapters.ledger_log import LedgerLog
 from adapters.log import EventLog, Pool
 from adapters.mapper import EventMapper
 from adapters.migrate import migrate
@@ -38,6 +39,7 @@ from service.gates import Gates
 from service.group_kinds import GroupKinds
 from service.groups import Groups
 from service.handlers import KINDS, SHIPPED
+from service.holds import Holds
 from service.hooks import Hook, Hooks, load_hooks
 from service.ledgers import Ledgers
 from service.push import Push
@@ -60,6 +62,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     bus: CommandBus
     schedules: Schedules
     ledgers: Ledgers
+    holds: Holds
     bulk_retries: BulkRetries
     gates: Gates
     types: TaskTypes
@@ -148,6 +151,8 @@ async def open_service(
         deliver = SignedDelivery(guard)
         types = TaskTypes([*SHIPPED, *discover(settings.handlers), *handlers])
         bus = CommandBus(committer, types, ReusableResults(pool))
+        queries = Queries(pool)
+        ledgers = Ledgers(bus, queries)
         yield Service(
             settings=settings,
             dsn=dsn,
@@ -158,7 +163,8 @@ async def open_service(
             bus=bus,
             bulk_retries=BulkRetries(bus, types, pool),
             schedules=Schedules(bus, types, _schedule_limits(settings)),
-            ledgers=Ledgers(bus),
+            ledgers=ledgers,
+            holds=Holds(bus, ledgers, LedgerLog(mapper)),
             gates=Gates(bus, types, pool),
             types=types,
             groups=Groups(
@@ -168,7 +174,7 @@ async def open_service(
                 members_max=settings.group_members_max,
                 parallel_tasks=settings.group_parallel_tasks,
             ),
-            queries=Queries(pool),
+            queries=queries,
             queue=queue,
             backlogs=backlogs,
             alerts=Alerts(

@@ -1,28 +1,117 @@
-"""What is done with accounts' ledgers apart from tasks: by time, and by operators."""
+"""What is done with accounts' ledgers apart from tasks: by operators, by owners, and by time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from uuid import UUID
 
-from adapters.decision import Cursor, States
+import msgspec
+
+from adapters.decision import Committed, Cursor, States
+from adapters.queries import Queries
 from adapters.queue import find_due_ledgers
 from domain import ledger
-from domain.aggregate import Stream
+from domain.aggregate import LEDGERS, Stream
+from domain.errors import InvalidInput, VersionMismatch
 from domain.event import Event, Metadata
-from service.command_bus import CommandBus, Origin
+from domain.ledger import CreditLedger, LedgerCommand
+from domain.plan import plan_named
+from service.command_bus import CommandBus, Once, Origin, account_in
+
+TIME = Origin(actor="time")
+CommandOf = Callable[[CreditLedger], LedgerCommand]
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """Of which account, by whom, maybe once only, and maybe of certain `versions` alone."""
+
+    account_id: UUID
+    origin: Origin
+    once: Once | None = None
+    versions: frozenset[int] | None = None
+
+    @property
+    def stream(self) -> Stream:
+        return Stream(LEDGERS, self.account_id)
+
+    def of(self, states: States) -> CreditLedger:
+        """Raises `NotFound`, then `VersionMismatch`."""
+        found = account_in(states, self.account_id)
+        if self.versions is not None and found.version not in self.versions:
+            raise VersionMismatch(min(self.versions, default=0), found.version)
+        return found
 
 
 class Ledgers:
     """Raises the domain's typed refusals and the committer's errors."""
 
-    def __init__(self, bus: CommandBus) -> None:
+    def __init__(self, bus: CommandBus, queries: Queries) -> None:
         self._bus = bus
+        self._queries = queries
+
+    async def carry_out(self, asked: Asked, command: LedgerCommand | CommandOf) -> Committed:
+        """One command of the account's ledger, or what is made of the ledger as it is."""
+
+        def decide(states: States, meta: Metadata) -> Sequence[Event]:
+            current = asked.of(states)
+            made = command(current) if callable(command) else command
+            return ledger.decide(current, made, meta)
+
+        return await self._bus.execute(
+            decide, asked.origin, streams=(asked.stream,), once=asked.once
+        )
+
+    async def change_plan(self, asked: Asked, plan: str, reason: str) -> Committed:
+        """Raises `InvalidInput` for a plan that does not exist."""
+        command = ledger.ChangePlan(plan=plan_named(plan).name, reason=reason)
+        return await self.carry_out(asked, command)
+
+    async def close_books(self, asked: Asked, period: str, reason: str) -> Committed:
+        """Close a month (`2026-11`, UTC) that has begun; quiet for one that is closed.
+
+        Raises `InvalidInput` for a month to come: it would keep all before it from being closed.
+        """
+        command = ledger.CloseBooks(period=period, reason=reason)
+
+        def decide(states: States, meta: Metadata) -> Sequence[Event]:
+            if period > meta.at.strftime("%Y-%m"):
+                raise InvalidInput("The period has not begun.", ("/period", "is in the future"))
+            return ledger.decide(asked.of(states), command, meta)
+
+        return await self._bus.execute(
+            decide, asked.origin, streams=(asked.stream,), once=asked.once
+        )
+
+    async def hold(
+        self,
+        asked: Asked,
+        hold_id: UUID,
+        *,
+        amount: int,
+        reason: str,
+        expires_at: datetime | None = None,
+    ) -> Committed:
+        """Set credits aside for something outside; it counts among the active tasks."""
+
+        def command(current: CreditLedger) -> LedgerCommand:
+            return ledger.HoldCredits(
+                hold_id=hold_id,
+                amount=amount,
+                plan=plan_named(current.balance.plan),
+                expires_at=expires_at,
+                reason=reason,
+            )
+
+        return await self.carry_out(asked, command)
+
+    # What time brings
 
     async def settle_due(self, limit: int) -> int:
         """Enter what time has brought (grants mature and expire, holds expire) in the log.
 
         At most `limit` ledgers; how many. Commands on a ledger do so themselves where it was not
-        done yet, so that none of them is decided on a balance of before.
+        done yet, so that none of them is decided on a balance of before; and so do readers.
         """
         found: list[Stream] = []
         find = find_due_ledgers(limit)
@@ -31,12 +120,29 @@ class Ledgers:
             found[:] = await find(cursor, taken)
             return found
 
-        def decide(states: States, meta: Metadata) -> Sequence[Event]:
-            return [
-                event
-                for stream in found
-                for event in ledger.decide(states[stream.id], ledger.SettleDue(), meta)
-            ]
-
-        await self._bus.execute(decide, Origin(actor="time"), find=remember)
+        await self._bus.execute(_settling(found), TIME, find=remember)
         return len(found)
+
+    async def settle(self, account_ids: Sequence[UUID]) -> bool:
+        """Make these accounts' rows right as of now; whether time had changed one of them."""
+        due = [Stream(LEDGERS, account_id) for account_id in await self._queries.due(account_ids)]
+        if due:
+            await self._bus.execute(_settling(due), TIME, streams=tuple(due))
+        return bool(due)
+
+    async def state(self, account_id: UUID) -> CreditLedger:
+        """The whole ledger as of now, what time has brought included. Raises `NotFound`."""
+        asked = Asked(account_id=account_id, origin=TIME)
+        committed = await self.carry_out(asked, ledger.SettleDue())
+        return account_in(committed.states, account_id)
+
+
+def _settling(streams: Sequence[Stream]) -> Callable[[States, Metadata], Sequence[Event]]:
+    def decide(states: States, meta: Metadata) -> Sequence[Event]:
+        return [
+            event
+            for stream in streams
+            for event in ledger.decide(states[stream.id], ledger.SettleDue(), meta)
+        ]
+
+    return decide

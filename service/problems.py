@@ -150,7 +150,37 @@ _TABLE = (
         409,
         EXIT_REFUSED,
         "There is no such open hold",
-        "The hold was captured or released before.",
+        "No open hold of the account has that id.",
+    ),
+    ProblemType(
+        "hold_settled",
+        409,
+        EXIT_REFUSED,
+        "The hold has ended",
+        "A hold ends once. `state` says how: captured, released, expired, or refunded after its"
+        " capture. Nothing was moved.",
+    ),
+    ProblemType(
+        "hold_not_yours",
+        409,
+        EXIT_REFUSED,
+        "The hold belongs to a task or a group",
+        "It is settled with the end of its task or group: cancel that instead.",
+    ),
+    ProblemType(
+        "refund_exceeds_capture",
+        409,
+        EXIT_REFUSED,
+        "The refund is larger than what was charged",
+        "`refundable` is what is left of the charge. Nothing was given back.",
+    ),
+    ProblemType(
+        "account_unsettled",
+        409,
+        EXIT_REFUSED,
+        "The account is not settled",
+        "An account is closed when nothing is held (`holds` are open) and nothing is owed"
+        " (`available` is below zero).",
     ),
     ProblemType(
         "version_mismatch",

@@ -1,3 +1,4 @@
-SELECT data::text, NULL, NULL, lease_until, percent, message, progress_completed, progress_total
+SELECT data::text, NULL, NULL, lease_until, percent, message, progress_completed, progress_total,
+    CASE WHEN status = 'completed' AND group_id IS NULL THEN refunded_of(data ->> 'hold_id') ELSE 0 END
 FROM tasks
 WHERE id = ANY (%(ids)s)

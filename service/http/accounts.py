@@ -16,8 +16,8 @@ from adapters.queries import StatementFilter, StatementLine
 from adapters.sql import statement
 from domain.balance import AccountStatus, Balance
 from domain.errors import NotFound
-from domain.event import CREDITS_MAX, Count, Name, Text, Timestamp
-from domain.ledger import GRANT_PRIORITY_DEFAULT
+from domain.event import CREDITS_MAX, Count, Credits, Name, Text, Timestamp
+from domain.ledger import GRANT_PRIORITY_DEFAULT, GrantCredits
 from domain.ledger_events import GrantKind
 from domain.plan import plan_named
 from projections.statement import LineKind
@@ -27,7 +27,10 @@ from service.http.pages import Page, Paging, page_answer, page_limit, position_o
 from service.http.route import ADMIN, USER, route
 from service.http.task_resource import AccountId
 from service.identifiers import new_id, parse_id, public_id
+from service.ledgers import Asked
 
+SETTLING = ("overloaded", "shutting_down", "outcome_unknown")
+"""A read that finds something due enters it in the log first, which may fail as a command does."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -40,13 +43,21 @@ class NewAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class NewGrant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`source_ref` names the payment or promotion: the same one again grants nothing more."""
+    """`source_ref` names the payment or promotion: the same one again grants nothing more.
+
+    The credits can be held from `effective_at` until `expires_at`. `rolls_over` names a grant that
+    ends with this one, of which up to `rollover_max` free credits are added to the new one.
+    """
 
     amount: Annotated[int, Meta(ge=1, le=CREDITS_MAX)]
     kind: GrantKind
     source_ref: Name
     reason: Text = ""
     priority: Count = GRANT_PRIORITY_DEFAULT
+    effective_at: Timestamp | None = None
+    expires_at: Timestamp | None = None
+    rolls_over: Annotated[str, Meta(pattern="^grant_[0-9a-f]{32}$")] | None = None
+    rollover_max: Credits = 0
 
 
 class AccountResource(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +140,7 @@ class StatementEntry(msgspec.Struct, frozen=True, kw_only=True):
     "/v1/account",
     scopes=USER,
     answers={200: OwnAccount},
+    refusals=("not_found", *SETTLING),
 )
 async def get_own_account(call: Call) -> Answer:
     """The key's own account: balance, limits, and what is used of them."""
@@ -186,7 +198,7 @@ async def open_account(call: Call, given: NewAccount) -> Answer:
     scopes=ADMIN,
     given=Paging,
     answers={200: Page[AccountResource]},
-    refusals=("invalid_cursor",),
+    refusals=("invalid_cursor", *SETTLING),
 )
 async def list_accounts(call: Call, query: Paging) -> Answer:
     """All accounts, oldest first."""
@@ -195,6 +207,8 @@ async def list_accounts(call: Call, query: Paging) -> Answer:
     queries = call.service.queries
     after = UUID(bytes=position) if position else None
     balances = await queries.accounts(after=after, limit=limit)
+    if await call.service.ledgers.settle([balance.id for balance in balances]):
+        balances = await queries.accounts(after=after, limit=limit)
     last = balances[-1].id if len(balances) == limit else None
     if last and not await queries.accounts(after=last, limit=1):
         last = None
@@ -207,7 +221,7 @@ async def list_accounts(call: Call, query: Paging) -> Answer:
     "/v1/accounts/{id}",
     scopes=ADMIN,
     answers={200: AccountResource},
-    refusals=("not_found",),
+    refusals=("not_found", *SETTLING),
 )
 async def get_account(call: Call) -> Answer:
     """One account and its balance."""
@@ -222,7 +236,7 @@ async def get_account(call: Call) -> Answer:
     scopes=ADMIN,
     given=StatementQuery,
     answers={200: Page[StatementEntry]},
-    refusals=("not_found", "invalid_cursor"),
+    refusals=("not_found", "invalid_cursor", *SETTLING),
 )
 async def get_statement(call: Call, query: StatementQuery) -> Answer:
     """Every movement of an account's credits."""
@@ -236,23 +250,28 @@ async def get_statement(call: Call, query: StatementQuery) -> Answer:
     scopes=ADMIN,
     given=NewGrant,
     answers={200: AccountResource},
-    refusals=("not_found", "limit_reached"),
+    refusals=("not_found", "illegal_transition", "limit_reached"),
     idempotent=True,
     example={"amount": 1_000, "kind": "paid", "source_ref": "invoice-42", "reason": "top-up"},
 )
 async def grant_credits(call: Call, given: NewGrant) -> Answer:
     """Grant credits; answers with the account as it is then."""
     account_id = call.id("acct")
+    command = GrantCredits(
+        grant_id=new_id(),
+        kind=given.kind,
+        amount=given.amount,
+        source_ref=given.source_ref,
+        priority=given.priority,
+        reason=given.reason,
+        effective_at=given.effective_at,
+        expires_at=given.expires_at,
+        rolls_over=parse_id("grant", given.rolls_over) if given.rolls_over else None,
+        rollover_max=given.rollover_max,
+    )
     reply = await call.once(
-        lambda once: call.service.bus.grant(
-            account_id,
-            amount=given.amount,
-            kind=given.kind,
-            source_ref=given.source_ref,
-            reason=given.reason,
-            priority=given.priority,
-            origin=call.origin,
-            once=once,
+        lambda once: call.service.ledgers.carry_out(
+            Asked(account_id=account_id, origin=call.origin, once=once), command
         ),
         partial(_granted, account_id),
     )
@@ -291,6 +310,8 @@ def _granted(account_id: UUID, states: States) -> Reply:
 
 
 async def _balance(call: Call, account_id: UUID) -> Balance:
+    """As of now: what time has brought since is settled first."""
+    await call.service.ledgers.settle([account_id])
     balance = await call.service.queries.account(account_id)
     if balance is None:
         raise NotFound("There is no such account.")

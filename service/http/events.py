@@ -172,6 +172,7 @@ async def _task_opening(call: Call, subscription: Subscription) -> bytes:
 async def _account_opening(call: Call, subscription: Subscription) -> bytes:
     """The account as it is, and with it a position of the same moment."""
     await call.front.streams.listen(subscription)
+    await call.service.ledgers.settle([call.account_id])
     found = await call.front.streams.accounts.balance(call.account_id)
     if found is None:
         raise NotFound("There is no such account.")

@@ -15,7 +15,14 @@ from adapters.sql import statement
 from domain.event import Event
 from domain.group import Group
 from domain.group_events import GroupEnd, GroupRetried, GroupStarted, MemberAgain, MemberTask
-from domain.ledger_events import CreditsCaptured, CreditsHeld, CreditsReleased, Slice
+from domain.ledger_events import (
+    CreditsCaptured,
+    CreditsHeld,
+    CreditsReleased,
+    Grant,
+    PeriodClosed,
+    Slice,
+)
 from domain.task import Task
 from domain.task_events import (
     TaskCancelled,
@@ -49,12 +56,15 @@ StreamNoun = Literal["task", "group", "account"]
 _STREAMS: dict[str, StreamNoun] = {"task": "task", "group": "group"}
 _PARTS: dict[type[msgspec.Struct], dict[str, Prefix]] = {
     Slice: {"grant_id": "grant"},
+    Grant: {"id": "grant"},
     MemberTask: {"task_id": "task"},
     MemberAgain: {"earlier": "task", "task_id": "task"},
 }
 _INPUTS = frozenset({"input"})
 """Of members they stand in the histories of their tasks."""
 _OPERATORS_ONLY = frozenset({"worker", "token"})
+_CARRIED = frozenset({"grants", "holds", "source_refs", "refunds", "voided_grants"})
+"""Of a closed period: everything that the ledger was, as long as it was."""
 
 
 SETTLED_BEFORE_MAX = 64
@@ -153,6 +163,8 @@ def _data(event: Event, *, operator: bool) -> dict[str, Any]:
     hidden = {"originator_id", "originator_version", "meta"}
     if not operator:
         hidden |= _OPERATORS_ONLY
+    if isinstance(event, PeriodClosed):
+        hidden |= _CARRIED
     data = {
         name: _shown(name, getattr(event, name))
         for name in event.__struct_fields__

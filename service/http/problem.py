@@ -13,11 +13,14 @@ from msgspec import UNSET, Meta, UnsetType
 
 from adapters.committer import OutcomeUnknown
 from domain.errors import (
+    AccountUnsettled,
+    HoldSettled,
     IllegalTransition,
     InsufficientCredits,
     InvalidInput,
     KeyInFlight,
     LimitReached,
+    RefundExceedsCapture,
     TallystickError,
     UnknownTaskType,
     VersionMismatch,
@@ -76,6 +79,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     state: str | UnsetType = UNSET
     allowed: tuple[str, ...] | UnsetType = UNSET
     money: Money | UnsetType = UNSET
+    refundable: int | UnsetType = UNSET
+    holds: int | UnsetType = UNSET
     limit: str | UnsetType = UNSET
     maximum: int | UnsetType = UNSET
     expected: int | UnsetType = UNSET
@@ -133,6 +138,9 @@ _MEMBERS: Mapping[type[TallystickError], tuple[str, ...]] = MappingProxyType(
     {
         InsufficientCredits: ("required", "available"),
         IllegalTransition: ("state", "allowed", "money"),
+        HoldSettled: ("state",),
+        RefundExceedsCapture: ("refundable",),
+        AccountUnsettled: ("holds", "available"),
         LimitReached: ("limit", "maximum"),
         TooManyStreams: ("limit", "maximum"),
         VersionMismatch: ("expected", "actual"),

@@ -126,7 +126,7 @@ def task_resource(
         credits=Credits(
             held=task.credits_held, charged=task.credits_charged, released=task.credits_released
         ),
-        money=money_of(task),
+        money=money_of(task, 0 if view is None else view.refunded),
         next=actions_of(task, operator=operator),
         failure=failure_resource(task, operator=operator),
         created_at=task.created_at,

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from adapters.mapper import EventMapper
+from adapters.queries import Queries
 from adapters.verification import compare_inline
 from domain import ledger
 from domain.aggregate import LEDGERS, Stream
@@ -73,12 +74,14 @@ async def _until_due(bench: Bench) -> None:
 async def test_what_is_due_is_settled_once_however_many_look(bench: Bench) -> None:
     await _dated(bench)
     assert _account(bench) == (CREDITS + 10, 20, 0, 1)
-    assert await Ledgers(bench.bus).settle_due(10) == 0
+    assert await Ledgers(bench.bus, Queries(bench.pool)).settle_due(10) == 0
     await _until_due(bench)
-    settled = await asyncio.gather(*(Ledgers(bench.bus).settle_due(10) for _ in range(4)))
+    settled = await asyncio.gather(
+        *(Ledgers(bench.bus, Queries(bench.pool)).settle_due(10) for _ in range(4))
+    )
     assert sum(settled) >= 1
     assert _account(bench) == (CREDITS, 0, 30, 0)
-    assert await Ledgers(bench.bus).settle_due(10) == 0
+    assert await Ledgers(bench.bus, Queries(bench.pool)).settle_due(10) == 0
     comparison = await compare_inline(bench.dsn, EventMapper())
     assert comparison.differences == ()
 

@@ -174,8 +174,8 @@ def paid_credits_burn_first(patch: Patch) -> None:
 
 
 def priority_of_grants_ignored(patch: Patch) -> None:
-    key = grants._burn_key
-    patch.setattr(grants, "_burn_key", lambda grant: key(grant)[1:])
+    key = grants.burn_key
+    patch.setattr(grants, "burn_key", lambda grant: key(grant)[1:])
 
 
 def repeated_source_granted_again(patch: Patch) -> None:

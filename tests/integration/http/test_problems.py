@@ -17,7 +17,7 @@ BODY = {"type": "double", "input": {"n": 1}}
 
 
 async def test_paths_and_methods_that_are_not_there(api: Api) -> None:
-    for path in ("/", "/v1", "/v1/tasks/x/y/z", "/v1/accounts/x/close"):
+    for path in ("/", "/v1", "/v1/tasks/x/y/z", "/v1/accounts/x/sell"):
         assert (await api.get(path, None)).json()["code"] == "not_found"
     for method, path, allow in (
         ("DELETE", "/v1/tasks", "GET, OPTIONS, POST"),
@@ -171,6 +171,7 @@ def test_every_error_has_its_row() -> None:
         "already_tracked",
         "writes_through_committer",
         "event_unreadable",
+        "stream_needed",
         "stream_too_long",
         "internal",
     }

@@ -74,6 +74,7 @@ def _ledger_told(state: CreditLedger) -> dict[str, Json]:
         "told_at": state.told_at,
         "told_exhausted": state.told_exhausted,
         "period": state.period,
+        **({"voided": sorted(map(str, state.voided))} if state.voided else {}),
     }
 
 
