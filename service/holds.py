@@ -115,6 +115,8 @@ class Holds:
                     find=look.find,
                     once=look.asked.once,
                 )
+            except HoldSettled:
+                raise
             except HoldNotFound:
                 if not remaining:
                     raise NotFound("The account has no hold of that id.") from None

@@ -89,7 +89,7 @@ class TaskQuery(Paging, frozen=True, kw_only=True):
     scopes=USER,
     given=NewTask,
     answers={202: TaskResource, 200: TaskResource},
-    refusals=("unknown_task_type", "insufficient_credits", "limit_reached"),
+    refusals=("unknown_task_type", "illegal_transition", "insufficient_credits", "limit_reached"),
     idempotent=True,
     waits=True,
     example={"type": "media_extraction", "input": {"url": "https://example.com/clip.mp4"}},
@@ -147,7 +147,7 @@ async def get_task(call: Call) -> Answer:
 
     With `Prefer: wait=N` the answer waits until the task has ended, at most N seconds. The entity
     tag is the version of the facts; progress between stages comes without a new one, and so do
-    `throttled` and `queue`.
+    `throttled` and `queue`; a task with a refund, which is its ledger's fact, is never a 304.
     """
     view = await visible_task(call)
     seconds = call.wait_seconds
@@ -163,7 +163,7 @@ async def get_task(call: Call) -> Answer:
         headers.append((b"retry-after", b"%d" % _retry_after(call, view, place)))
     tag = etag(view.task.version)
     headers.append((b"etag", tag))
-    if matches(call.headers.get(b"if-none-match"), tag):
+    if not view.refunded and matches(call.headers.get(b"if-none-match"), tag):
         return Answer(304, headers=headers)
     resource = replace(
         task_resource(view.task, operator=not call.is_user, view=view),

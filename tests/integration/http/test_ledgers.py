@@ -1,0 +1,445 @@
+"""Operators' verbs for ledgers over HTTP: done once, refused as documented, with a reason."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from adapters.mapper import EventMapper
+from adapters.verification import compare_inline
+from domain.event import CREDITS_MAX
+from service.http.ledgers import ROUTES
+from service.identifiers import new_id, parse_id, public_id
+from tests.integration.http.api import CREDITS, PRICE, Api
+
+Document = dict[str, Any]
+WHY = {"reason": "because"}
+
+
+class Books:
+    """An account as its operator sees it."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self.path = f"/v1/accounts/{api.account_id}"
+
+    async def post(self, verb: str, body: Document | None = None, **headers: str) -> httpx.Response:
+        return await self.api.post(f"{self.path}/{verb}", WHY | (body or {}), "admin", **headers)
+
+    async def done(self, verb: str, body: Document | None = None) -> Document:
+        answer = await self.post(verb, body)
+        assert answer.status_code in {200, 201}, answer.text
+        return answer.json()  # type: ignore[no-any-return]
+
+    async def refused(self, verb: str, body: Document | None = None) -> tuple[int, str]:
+        answer = await self.post(verb, body)
+        return answer.status_code, answer.json()["code"]
+
+    async def items(self, what: str) -> list[Document]:
+        answer = await self.api.get(f"{self.path}/{what}", "admin")
+        assert answer.status_code == 200, answer.text
+        return answer.json()["items"]  # type: ignore[no-any-return]
+
+    async def hold(self, amount: int) -> str:
+        return str((await self.done("holds", {"amount": amount}))["id"])
+
+    async def captured(self, amount: int) -> str:
+        hold_id = await self.hold(amount)
+        await self.done(f"holds/{hold_id}/capture")
+        return hold_id
+
+
+@pytest.fixture
+def books(api: Api) -> Books:
+    return Books(api)
+
+
+async def _completed(api: Api) -> Document:
+    task = await api.submit()
+    [claimed] = await api.claim()
+    await api.work(task["id"], "complete", claimed["token"], result={"n": 2})
+    return task
+
+
+async def test_a_hold_is_extended_and_captured_in_part(books: Books) -> None:
+    held = await books.done("holds", {"amount": 50})
+    extended = await books.done(f"holds/{held['id']}/extend", {"added": 30})
+
+    assert (held["amount"], extended["amount"], extended["task_id"]) == (50, 80, None)
+    assert await books.items("holds") == [extended]
+    account = await books.done(f"holds/{held['id']}/capture", {"amount": 60})
+    assert (account["available"], account["held"], account["captured"]) == (CREDITS - 60, 0, 60)
+    assert await books.items("holds") == []
+
+
+async def test_a_hold_is_released_whole(books: Books) -> None:
+    account = await books.done(f"holds/{await books.hold(50)}/release")
+    assert (account["available"], account["held"], account["active"]) == (CREDITS, 0, 0)
+
+
+async def test_a_hold_that_has_ended_says_how(books: Books) -> None:
+    captured, released = await books.captured(9), await books.hold(9)
+    await books.done(f"holds/{released}/release")
+    refunded = await books.captured(9)
+    await books.done("refunds", {"hold_id": refunded})
+
+    for hold_id, state in ((captured, "captured"), (released, "released"), (refunded, "refunded")):
+        for verb in ("extend", "capture", "release"):
+            answer = await books.post(f"holds/{hold_id}/{verb}")
+            assert (answer.status_code, answer.json()["code"]) == (409, "hold_settled")
+            assert (verb, answer.json()["state"]) == (verb, state)
+    unknown = public_id("hold", new_id())
+    for verb in ("extend", "capture", "release"):
+        assert await books.refused(f"holds/{unknown}/{verb}") == (404, "not_found")
+
+
+async def test_the_hold_of_a_task_is_left_to_the_task(books: Books) -> None:
+    task = await books.api.submit()
+    [hold] = await books.items("holds")
+    assert hold["task_id"] == task["id"]
+
+    for verb in ("extend", "capture", "release"):
+        assert await books.refused(f"holds/{hold['id']}/{verb}") == (409, "hold_not_yours")
+    [claimed] = await books.api.claim()
+    done = await books.api.work(task["id"], "complete", claimed["token"], result={"n": 2})
+    assert done.status_code == 200
+
+
+async def test_a_refund_gives_back_what_is_left_and_no_more(books: Books) -> None:
+    hold_id = await books.captured(30)
+
+    part = await books.done("refunds", {"hold_id": hold_id, "amount": 10})
+    assert (part["captured"], part["refunded"]) == (20, 10)
+    answer = await books.post("refunds", {"hold_id": hold_id, "amount": 21})
+    assert (answer.status_code, answer.json()["code"]) == (409, "refund_exceeds_capture")
+    assert answer.json()["refundable"] == 20
+    whole = await books.done("refunds", {"hold_id": hold_id})
+    assert (whole["available"], whole["captured"], whole["refunded"]) == (CREDITS, 0, 30)
+    assert await books.refused("refunds", {"hold_id": hold_id}) == (409, "illegal_transition")
+
+
+async def test_only_a_capture_is_refunded(books: Books) -> None:
+    held, released = await books.hold(5), await books.hold(5)
+    await books.done(f"holds/{released}/release")
+
+    assert await books.refused("refunds", {"hold_id": held}) == (409, "illegal_transition")
+    assert await books.refused("refunds", {"hold_id": released}) == (409, "hold_settled")
+    for refund in (
+        {"hold_id": public_id("hold", new_id())},
+        {"task_id": public_id("task", new_id())},
+    ):
+        assert await books.refused("refunds", refund) == (404, "not_found")
+    for refund in ({}, {"hold_id": held, "task_id": public_id("task", new_id())}):
+        assert await books.refused("refunds", refund) == (400, "invalid_input")
+
+
+async def test_another_accounts_capture_is_not_found(books: Books) -> None:
+    task, hold_id = await _completed(books.api), await books.captured(5)
+    books.path = f"/v1/accounts/{public_id('acct', books.api.other_account)}"
+
+    assert await books.refused("refunds", {"hold_id": hold_id}) == (404, "not_found")
+    assert await books.refused("refunds", {"task_id": task["id"]}) == (404, "not_found")
+    assert await books.refused(f"holds/{hold_id}/capture") == (404, "not_found")
+
+
+async def test_a_task_tells_what_was_refunded_of_it(books: Books) -> None:
+    api = books.api
+    task = await _completed(api)
+    verdicts = []
+    for amount in (2, PRICE - 2):
+        await books.done("refunds", {"task_id": task["id"], "amount": amount})
+        money = (await api.get(f"/v1/tasks/{task['id']}")).json()["money"]
+        verdicts.append((money["verdict"], money["credits"]))
+        [listed] = (await api.get("/v1/tasks")).json()["items"]
+        assert listed["money"] == money
+        [of_all] = (await api.get("/v1/tasks", "admin")).json()["items"]
+        assert of_all["money"] == money
+
+    assert verdicts == [("charged", PRICE - 2), ("refunded", PRICE)]
+    assert money["sentence"] == "5 credits are refunded: the whole charge."
+
+
+async def test_the_charge_of_a_groups_member_is_the_groups(books: Books) -> None:
+    members = [{"type": "double", "input": {"n": 1}}]
+    group = (await books.api.post("/v1/groups", {"kind": "k", "members": members})).json()
+    [claimed] = await books.api.claim()
+    await books.api.work(claimed["id"], "complete", claimed["token"], result={"n": 2})
+    [member] = group["members"]
+
+    refused = await books.refused("refunds", {"task_id": member["task_id"]})
+    assert refused == (409, "member_of_group")
+
+
+async def test_many_refunds_at_once_never_exceed_the_capture(books: Books) -> None:
+    hold_id = await books.captured(100)
+
+    refund = {"hold_id": hold_id, "amount": 3}
+    answers = await asyncio.gather(*(books.post("refunds", refund) for _ in range(64)))
+
+    done = [answer for answer in answers if answer.status_code == 200]
+    refused = {answer.json()["code"] for answer in answers if answer.status_code != 200}
+    assert (len(done), refused) == (33, {"refund_exceeds_capture"})
+    assert await books.api.balance() == (CREDITS - 1, 0, 1)
+
+
+async def test_credits_refunded_to_a_spent_grant_can_be_spent_again(books: Books) -> None:
+    """Held in pieces, so that the grant stands in several slices of the capture."""
+    hold_id = await books.hold(CREDITS - 100)
+    await books.done(f"holds/{hold_id}/extend", {"added": 100})
+    await books.done(f"holds/{hold_id}/capture")
+    assert await books.items("grants") == []
+
+    await books.done("refunds", {"hold_id": hold_id})
+
+    [grant] = await books.items("grants")
+    assert (grant["remaining"], grant["held"]) == (CREDITS, 0)
+    await books.hold(CREDITS)
+    assert await books.refused("holds", {"amount": 1}) == (402, "insufficient_credits")
+
+
+async def test_a_grant_that_was_voided_gets_nothing_back_by_a_refund(books: Books) -> None:
+    hold_id = await books.captured(10)
+    [grant] = await books.items("grants")
+    await books.done(f"grants/{grant['id']}/void")
+    assert await books.items("grants") == []
+
+    account = await books.done("refunds", {"hold_id": hold_id})
+
+    assert (account["available"], account["voided"], account["refunded"]) == (0, CREDITS, 10)
+    assert await books.items("grants") == []
+
+
+async def test_what_is_held_of_a_voided_grant_goes_when_it_comes_back(books: Books) -> None:
+    hold_id = await books.hold(10)
+    [grant] = await books.items("grants")
+    await books.done(f"grants/{grant['id']}/void")
+    [left] = await books.items("grants")
+    assert (left["remaining"], left["held"], left["voided"]) == (0, 10, True)
+
+    account = await books.done(f"holds/{hold_id}/release")
+    assert (account["available"], account["voided"]) == (0, CREDITS)
+    assert await books.refused(f"grants/{grant['id']}/void") == (404, "not_found")
+
+
+async def test_grants_are_listed_in_the_order_in_which_they_burn(books: Books) -> None:
+    for number, (kind, priority) in enumerate((("promotional", 100), ("paid", 5), ("trial", 100))):
+        given = {"amount": 1, "kind": kind, "source_ref": f"g{number}", "priority": priority}
+        await books.done("grants", given)
+    kinds, path = [], f"{books.path}/grants?limit=1"
+    while path:
+        page = await books.api.get(path, "admin")
+        kinds += [grant["kind"] for grant in page.json()["items"]]
+        path = page.links.get("next", {}).get("url", "")
+
+    assert kinds == ["paid", "trial", "promotional", "paid"]
+    own = (await books.api.get("/v1/account/grants")).json()["items"]
+    assert own == await books.items("grants")
+
+
+async def test_pages_of_holds_add_up(books: Books) -> None:
+    made = [await books.hold(1) for _ in range(3)]
+    seen, path = [], "/v1/account/holds?limit=2"
+    while path:
+        page = await books.api.get(path)
+        seen += [hold["id"] for hold in page.json()["items"]]
+        path = page.links.get("next", {}).get("url", "")
+    assert seen == sorted(made)
+    assert (await books.api.get("/v1/account/holds", "other")).json()["items"] == []
+
+
+async def test_a_plan_rolls_over_what_is_left(books: Books) -> None:
+    [old] = await books.items("grants")
+    new = {"amount": 100, "kind": "paid", "source_ref": "june", "rolls_over": old["id"]}
+    account = await books.done("grants", new | {"rollover_max": 40})
+
+    assert (account["available"], account["expired"]) == (140, CREDITS)
+    [grant] = await books.items("grants")
+    assert grant["remaining"] == 140
+
+
+async def test_adjustments_go_both_ways_once_each(books: Books) -> None:
+    down = {"amount": -20, "source_ref": "ticket-9"}
+    for _ in range(2):
+        assert (await books.done("adjustments", down))["voided"] == 20
+    for _ in range(2):
+        up = await books.done("adjustments", {"amount": 5, "source_ref": "ticket-10"})
+        assert up["available"] == CREDITS - 15
+    too_much = {"amount": -CREDITS, "source_ref": "ticket-11"}
+    assert await books.refused("adjustments", too_much) == (402, "insufficient_credits")
+
+
+async def test_a_frozen_account_refuses_holds_but_settles_them(books: Books) -> None:
+    hold_id = await books.hold(10)
+    assert (await books.done("freeze"))["status"] == "frozen"
+
+    assert await books.refused("holds", {"amount": 1}) == (409, "illegal_transition")
+    submission = {"type": "double", "input": {"n": 1}}
+    assert (await books.api.post("/v1/tasks", submission)).json()["code"] == "illegal_transition"
+    assert (await books.done(f"holds/{hold_id}/capture"))["captured"] == 10
+    assert (await books.done("unfreeze"))["status"] == "open"
+    await books.hold(1)
+
+
+async def test_an_account_closes_when_it_is_settled(books: Books) -> None:
+    hold_id = await books.hold(10)
+    answer = await books.post("close")
+    assert (answer.status_code, answer.json()["code"]) == (409, "account_unsettled")
+    assert (answer.json()["holds"], answer.json()["available"]) == (1, CREDITS - 10)
+
+    await books.done(f"holds/{hold_id}/release")
+    account = await books.done("close")
+    assert (account["status"], account["available"], account["voided"]) == ("closed", 0, CREDITS)
+    for verb, body in (("freeze", {}), ("holds", {"amount": 1}), ("books", {"period": "2026-01"})):
+        assert await books.refused(verb, body) == (409, "illegal_transition")
+
+
+async def test_a_plan_is_changed_to_one_that_exists(books: Books) -> None:
+    assert (await books.done("plan", {"plan": "enterprise"}))["plan"] == "enterprise"
+    answer = await books.post("plan", {"plan": "golden"})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/plan")
+
+
+async def test_books_are_closed_for_months_that_have_begun(books: Books) -> None:
+    hold_id = await books.captured(10)
+    month = books.api.service.clock.now().strftime("%Y-%m")
+    assert (await books.done("books", {"period": month}))["available"] == CREDITS - 10
+    version = (await books.api.get(books.path, "admin")).json()["version"]
+    assert (await books.done("books", {"period": month}))["version"] == version
+    assert await books.refused("books", {"period": "9999-12"}) == (400, "invalid_input")
+    assert await books.refused("books", {"period": "2026-13"}) == (400, "invalid_input")
+
+    assert (await books.done("refunds", {"hold_id": hold_id}))["available"] == CREDITS
+
+
+@pytest.mark.parametrize("verb", ["freeze", "plan", "close"])
+async def test_a_stale_version_is_refused(books: Books, verb: str) -> None:
+    body = {"plan": "enterprise"} if verb == "plan" else {}
+    stale = await books.post(verb, body, if_match='"v1"')
+    assert (stale.status_code, stale.headers["etag"]) == (412, '"v2"')
+    assert (await books.post(verb, body, if_match='"v1", "v2"')).status_code == 200
+
+
+ONCE: list[tuple[str, Document]] = [
+    ("plan", {"plan": "enterprise"}),
+    ("freeze", {}),
+    ("adjustments", {"amount": -5, "source_ref": "t"}),
+    ("holds", {"amount": 7}),
+    ("holds/{hold}/extend", {"added": 3}),
+    ("holds/{hold}/capture", {"amount": 4}),
+    ("holds/{hold}/release", {}),
+    ("refunds", {"hold_id": "{captured}", "amount": 2}),
+    ("refunds", {"task_id": "{task}", "amount": 2}),
+    ("grants/{grant}/void", {}),
+    ("books", {"period": "2026-01"}),
+]
+
+
+@pytest.mark.parametrize(("verb", "body"), ONCE, ids=[verb for verb, _ in ONCE])
+async def test_the_same_key_moves_money_once(books: Books, verb: str, body: Document) -> None:
+    names = {
+        "task": (await _completed(books.api))["id"],
+        "captured": await books.captured(10),
+        "hold": await books.hold(20),
+        "grant": (await books.items("grants"))[0]["id"],
+    }
+    verb = verb.format(**names)
+    body = {k: v.format(**names) if isinstance(v, str) else v for k, v in body.items()}
+
+    first, *more = [await books.post(verb, body, idempotency_key="k") for _ in range(3)]
+    head = await books.api.service.log.head()
+    changed = await books.post(verb, body | {"reason": "another"}, idempotency_key="k")
+
+    assert first.status_code in {200, 201}
+    for again in more:
+        assert (again.status_code, again.content) == (first.status_code, first.content)
+        assert again.headers["idempotent-replayed"] == "true"
+    assert (changed.status_code, changed.json()["code"]) == (422, "idempotency_key_reused")
+    assert await books.api.service.log.head() == head
+
+
+async def test_every_verb_leaves_its_reason_and_its_actor_in_the_log(books: Books) -> None:
+    api = books.api
+    names = {"grant": (await books.items("grants"))[0]["id"], "hold": await books.hold(5)}
+    names["other"], names["captured"] = await books.hold(5), await books.captured(5)
+    verbs: list[tuple[str, Document]] = [
+        ("plan", {"plan": "enterprise"}),
+        ("holds", {"amount": 1}),
+        ("holds/{hold}/extend", {"added": 1}),
+        ("holds/{hold}/capture", {}),
+        ("holds/{other}/release", {}),
+        ("refunds", {"hold_id": names["captured"]}),
+        ("adjustments", {"amount": 5, "source_ref": "up"}),
+        ("adjustments", {"amount": -5, "source_ref": "down"}),
+        ("books", {"period": "2026-01"}),
+        ("freeze", {}),
+        ("unfreeze", {}),
+        ("grants/{grant}/void", {}),
+    ]
+    for number, (verb, body) in enumerate(verbs):
+        before = await api.service.log.head()
+        reason = f"reason {number}"
+        await books.done(verb.format(**names), body | {"reason": reason})
+        [recorded, *_] = await api.service.log.read(before, 10)
+        assert (verb, recorded.event.reason) == (verb, reason)  # type: ignore[attr-defined]
+        assert recorded.event.meta.actor.startswith("key_")
+    [held] = await books.items("holds")
+    await books.done(f"holds/{held['id']}/release")
+    await books.done("close", {"reason": "the end"})
+    [*_, last] = await api.service.log.read(await api.service.log.head() - 1, 1)
+    assert (last.event.TOPIC, last.event.reason) == ("account.closed", "the end")  # type: ignore[attr-defined]
+    tried = {_plain(verb) for verb, _ in verbs} | {"close"}
+    assert {_plain(route.path.partition("{id}/")[2]) for route in ROUTES} == tried
+
+
+def _plain(verb: str) -> str:
+    return re.sub(r"\{\w+\}", "", verb)
+
+
+async def test_bad_requests_change_nothing(books: Books) -> None:
+    before = await books.api.service.log.head()
+    for verb, body, pointer in (
+        ("freeze", {"reason": ""}, "/reason"),
+        ("freeze", {"reason": "x" * 2_001}, "/reason"),
+        ("holds", {"amount": 0}, "/amount"),
+        ("holds", {"amount": CREDITS_MAX + 1}, "/amount"),
+        ("holds", {"amount": 1, "expires_at": "2020-01-01T00:00:00Z"}, "/expires_at"),
+        ("adjustments", {"amount": 0, "source_ref": "x"}, "/amount"),
+        ("adjustments", {"amount": 1, "source_ref": ""}, "/source_ref"),
+        ("refunds", {"hold_id": "hold_1"}, "/hold_id"),
+        ("refunds", {"hold_id": public_id("hold", new_id()), "amount": 0}, "/amount"),
+        ("books", {"period": "26-1"}, "/period"),
+        ("grants", {"amount": 1, "kind": "paid", "source_ref": "g", "rolls_over": "x"},
+         "/rolls_over"),
+        ("grants", {"amount": 1, "kind": "paid", "source_ref": "g",
+                    "expires_at": "2020-01-01T00:00:00Z"}, "/expires_at"),
+    ):  # fmt: skip
+        answer = await books.post(verb, body)
+        assert (body, answer.status_code) == (body, 400)
+        assert answer.json()["errors"][0]["pointer"] == pointer, body
+    assert (await books.api.post(f"{books.path}/freeze", {}, "admin")).status_code == 400
+    assert await books.api.service.log.head() == before
+
+
+async def test_an_account_that_is_not_there_has_no_verbs(books: Books) -> None:
+    hold_id, grant_id = public_id("hold", new_id()), public_id("grant", new_id())
+    for account in (public_id("acct", new_id()), "acct_1"):
+        books.path = f"/v1/accounts/{account}"
+        for route in ROUTES:
+            verb = route.path.partition("{id}/")[2].format(hold_id=hold_id, grant_id=grant_id)
+            body = dict(route.example) if isinstance(route.example, dict) else {}
+            assert await books.refused(verb, body) == (404, "not_found")
+        for what in ("grants", "holds"):
+            assert (await books.api.get(f"{books.path}/{what}", "admin")).status_code == 404
+
+
+async def test_rows_are_those_of_the_log_after_all_of_it(books: Books) -> None:
+    hold_id = await books.captured(10)
+    await books.done("refunds", {"hold_id": hold_id, "amount": 4})
+    await books.done("adjustments", {"amount": -1, "source_ref": "x"})
+    comparison = await compare_inline(books.api.service.dsn, EventMapper())
+    assert comparison.differences == ()
+    assert parse_id("acct", books.api.account_id) == books.api.account
