@@ -62,10 +62,14 @@ class ProjectionStatus:
         return [await self._lag(consumer) for consumer in self._models]
 
     async def parked(
-        self, after: UUID | None = None, limit: int = PARKED_MAX
+        self, after: ParkedStream | None = None, limit: int = PARKED_MAX
     ) -> list[ParkedStream]:
-        """Parked streams past `after` in the order of their ids, at most `limit`."""
-        parameters = {"after": after or UUID(int=0), "limit": min(limit, PARKED_MAX)}
+        """Those past `after` in the order of streams' ids and projections, at most `limit`."""
+        parameters = {
+            "stream_id": after.parked.stream_id if after else UUID(int=0),
+            "projection": after.projection if after else "",
+            "limit": min(limit, PARKED_MAX),
+        }
         rows = await fetch(self._pool, statement("select_parked_streams"), parameters)
         names = Parked.__struct_fields__
         return [

@@ -11,6 +11,7 @@ import msgspec
 
 from adapters.arrays import Array, Bigints, Smallints, Texts, Timestamps, Uuids
 from projections.fold import Written
+from projections.journal import JOURNAL, CustomerBooks, DayTotal
 from projections.projection import Projection
 from projections.statement import STATEMENT, Line
 from projections.statistics import STATISTICS, Count, TaskClock
@@ -81,5 +82,13 @@ STATISTICS_TABLE = ReadTable(
     add="add_statistics_counts",
     add_columns=_columns(Count, Timestamps, *[Texts] * 4, Smallints, *[Bigints] * 4),
 )
-BEHIND = (STATEMENT_TABLE, STATISTICS_TABLE)
+JOURNAL_TABLE = ReadTable(
+    projection=JOURNAL,
+    columns=_columns(CustomerBooks, Uuids, *[Bigints] * 12),
+    select="select_journal_customers",
+    insert="upsert_journal_customers",
+    add="add_journal_totals",
+    add_columns=_columns(DayTotal, Timestamps, *[Texts] * 2, *[Bigints] * 2),
+)
+BEHIND = (STATEMENT_TABLE, STATISTICS_TABLE, JOURNAL_TABLE)
 """Every read model that a projector keeps."""

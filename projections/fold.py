@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from domain.event import Event
-from projections.projection import Projection, Row
+from projections.projection import Projection, Row, Tally
 
 ERROR_LENGTH_MAX = 2_000
 _NOTHING: Mapping[UUID, Any] = MappingProxyType({})
@@ -94,7 +94,8 @@ class Fold(Generic[Row]):
         before = self.rows.get(key)
         after = projection.evolve(before, event)
         if projection.tally is not None:
-            self._tally(projection.tally.count(before, event, after))
+            for count in projection.tally.count(before, event, after):
+                self._tally(projection.tally, count)
         slot = (key, event.originator_version) if projection.every_version else key
         self._written[slot] = Written(position, after)
         self.rows[key] = after
@@ -115,9 +116,7 @@ class Fold(Generic[Row]):
             parked, skipped=parked.skipped + 1, last_position=entry.position
         )
 
-    def _tally(self, count: Any) -> None:  # noqa: ANN401 - each tally counts its own rows
-        tally = self._projection.tally
-        assert tally is not None
+    def _tally(self, tally: Tally, count: Any) -> None:  # noqa: ANN401 - each has its own rows
         key = tally.key(count)
         known = self.tallied.get(key)
         self.tallied[key] = count if known is None else tally.add(known, count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -16,13 +16,13 @@ Row = TypeVar("Row", bound=msgspec.Struct)
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
     """Sums over many streams, by `key`.
 
-    Each event adds `count(row before | None, event, row after)` to the sum of its key. `add` must
-    give the same in any order and grouping, which is what lets a parked stream be caught up later:
-    so the sums are integers.
+    Each event adds every one of `count(row before | None, event, row after)` to the sum of its key.
+    `add` must give the same in any order and grouping, which is what lets a parked stream be caught
+    up later: so the sums are integers.
     """
 
     row: type[msgspec.Struct]
-    count: Callable[[Any, Event, Any], Any]
+    count: Callable[[Any, Event, Any], Iterable[Any]]
     key: Callable[[Any], Hashable]
     add: Callable[[Any, Any], Any]
 

@@ -167,6 +167,11 @@ def count(before: TaskClock | None, event: Event, after: TaskClock) -> Count:
     )
 
 
+def counts(before: TaskClock | None, event: Event, after: TaskClock) -> tuple[Count, ...]:
+    """Each event adds one count."""
+    return (count(before, event, after),)
+
+
 def _ended(before: TaskClock | None, event: Event, after: TaskClock) -> tuple[Phase, int]:
     """What ended with the event, and after how many microseconds.
 
@@ -217,5 +222,5 @@ STATISTICS = Projection(
     row=TaskClock,
     events=frozenset(ENTERED),
     evolve=evolve,
-    tally=Tally(row=Count, count=count, key=key, add=add),
+    tally=Tally(row=Count, count=counts, key=key, add=add),
 )

@@ -18,7 +18,7 @@ from adapters.mapper import EventMapper
 from adapters.pool import open_pool
 from adapters.projection_status import ProjectionStatus
 from adapters.projector import Projector, ProjectorLimits
-from adapters.read_tables import BEHIND, STATEMENT_TABLE, STATISTICS_TABLE, ReadTable
+from adapters.read_tables import BEHIND, JOURNAL_TABLE, STATEMENT_TABLE, STATISTICS_TABLE, ReadTable
 from adapters.wakeup import Wakeup
 from domain.aggregate import LEDGERS, TASKS, Stream
 from domain.event import Event
@@ -27,7 +27,10 @@ from projections.projection import Projection
 from tests.integration.decisions import running_committer
 
 Rows = list[tuple[Any, ...]]
-_TABLES = ("statement_lines", "statistics_v2_counts", "statistics_v2_tasks")
+_TABLES = (
+    *("statement_lines", "statistics_v2_counts", "statistics_v2_tasks"),
+    *("journal_totals", "journal_customers"),
+)
 
 
 def content(dsn: str) -> dict[str, Rows]:
@@ -59,6 +62,7 @@ def expected(events: Iterable[Event], at: Iterable[int] | None = None) -> dict[s
     numbered = list(zip(count(1) if at is None else at, events, strict=False))
     lines = _fold(STATEMENT_TABLE.projection, numbered)
     tasks = _fold(STATISTICS_TABLE.projection, numbered)
+    books = _fold(JOURNAL_TABLE.projection, numbered)
     return {
         "statement_lines": sorted(
             (
@@ -74,6 +78,14 @@ def expected(events: Iterable[Event], at: Iterable[int] | None = None) -> dict[s
             (
                 (row.id, position, row.type, row.due_at, row.started_at)
                 for position, row in tasks.written
+            ),
+            key=_key,
+        ),
+        "journal_totals": sorted(map(msgspec.structs.astuple, books.tallied.values()), key=_key),
+        "journal_customers": sorted(
+            (
+                (row.id, position, *msgspec.structs.astuple(row)[1:])
+                for position, row in books.written
             ),
             key=_key,
         ),
