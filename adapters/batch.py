@@ -27,7 +27,7 @@ from domain.balance import Balance
 from domain.event import Event
 from domain.ledger import CreditLedger
 from domain.ledger_events import PeriodClosed
-from domain.plan import STRIDE, plan_named
+from domain.plan import STRIDE, Plans
 from domain.task import Task
 
 _EMPTY = Raw(b"{}")
@@ -40,11 +40,13 @@ class Decided:
 
     `overlay` holds the states that the batch leaves; `created` the streams that had none before it;
     `reads` the durable versions of streams that were read, some of which it may write as well.
-    `durable` gives the state of a stream as it was before the batch, where it was loaded.
+    `durable` gives the state of a stream as it was before the batch, where it was loaded; `plans`
+    how far a task moves the turn of its account.
     """
 
-    def __init__(self, durable: Callable[[UUID], Any]) -> None:
+    def __init__(self, durable: Callable[[UUID], Any], plans: Plans | None = None) -> None:
         self._durable = durable
+        self._plans = plans or Plans()
         self.outcomes: list[Committed | BaseException] = []
         self.events: list[Event] = []
         self.stored: list[tuple[str, bytes]] = []
@@ -130,7 +132,9 @@ class Decided:
         if task.status != "queued" or task.attempt > 0:
             return None
         ledger = self.overlay.get(task.account_id) or self._durable(task.account_id)
-        return plan_named(ledger.balance.plan).stride if type(ledger) is CreditLedger else STRIDE
+        return (
+            self._plans.stride_of(ledger.balance.plan) if type(ledger) is CreditLedger else STRIDE
+        )
 
     def _task_columns(self, tasks: list[Task], lease_seconds: float) -> tuple[object, ...]:
         created = self.created

@@ -33,6 +33,7 @@ from adapters.writer_session import (
 )
 from domain.aggregate import Stream
 from domain.errors import AdapterError, CommandRejected, ShuttingDown, Unavailable
+from domain.plan import Plans
 
 LOG_LOCK = 151363045
 """Advisory lock under which every writer of the log commits; also written in `append_batch`."""
@@ -90,6 +91,8 @@ class _Unwritable(Exception):
 class Committer:
     """Executes decisions. `await execute(decision)` returns when its events are durable, or raises.
 
+    Without `plans`, all accounts have turns of the same weight.
+
     Raises the decision's own `DomainError`; `Overloaded`, `ShuttingDown` and `Unavailable`, all
     without effect; `OutcomeUnknown`; `AlreadyTracked`; `CommandRejected` when the data cannot be
     stored; and whatever else the decision's functions raise.
@@ -101,6 +104,7 @@ class Committer:
         mapper: EventMapper,
         clock: DatabaseClock,
         limits: CommitterLimits | None = None,
+        plans: Plans | None = None,
     ) -> None:
         self.limits = limits or CommitterLimits()
         self.session = WriterSession(dsn, clock, self.limits.idle_in_transaction_seconds_max)
@@ -109,7 +113,7 @@ class Committer:
         self.conflicts = 0
         self._snapshots = SnapshotWriter(dsn, mapper, clock)
         self._cache = StreamCache(mapper, self.limits.cached_streams_max, self._snapshots.take)
-        self._decider = Decider(mapper, clock, self._cache)
+        self._decider = Decider(mapper, clock, self._cache, plans)
         self._queue = CommitQueue(self.limits.queue_commands_max)
         self._task: asyncio.Task[None] | None = None
 

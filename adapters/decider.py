@@ -17,6 +17,7 @@ from adapters.stream_cache import Overlay, StreamCache
 from domain.aggregate import AGGREGATE_OF, Aggregate, Stream
 from domain.errors import CommandRejected, TallystickError
 from domain.event import Event, Metadata
+from domain.plan import Plans
 
 _log = structlog.get_logger(__name__)
 
@@ -38,14 +39,21 @@ class Known:
 class Decider:
     """Reads the cache, never writes it: what is decided may yet come to nothing."""
 
-    def __init__(self, mapper: EventMapper, clock: DatabaseClock, cache: StreamCache) -> None:
+    def __init__(
+        self,
+        mapper: EventMapper,
+        clock: DatabaseClock,
+        cache: StreamCache,
+        plans: Plans | None = None,
+    ) -> None:
+        self._plans = plans
         self._mapper = mapper
         self._clock = clock
         self._cache = cache
 
     def decide(self, decisions: Sequence[Decision], known: Known) -> Decided:
         """One outcome each; a command that raises whatever fails alone. Takes over `known`."""
-        decided = Decided(self._cache.get)
+        decided = Decided(self._cache.get, self._plans)
         for decision in decisions:
             for stream in (*decision.streams, *decision.new):
                 known.aggregates[stream.id] = stream.aggregate

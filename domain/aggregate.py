@@ -10,11 +10,12 @@ from uuid import UUID
 
 import msgspec
 
-from domain import group, ledger, pause, schedule, task
+from domain import group, ledger, pause, publication, schedule, task
 from domain.event import Event, Metadata
 from domain.group_events import GroupEvent
 from domain.ledger_events import LedgerEvent
 from domain.pause_events import PauseEvent
+from domain.publication_events import PublicationEvent
 from domain.schedule_events import ScheduleEvent
 from domain.task_events import TaskEvent
 
@@ -91,6 +92,17 @@ def _pause_document(state: pause.Pause) -> Document:
     )
 
 
+def _publication_document(state: publication.Publication) -> Document:
+    return Document(
+        account_id=None,
+        name=f"{state.kind}:{state.name}",
+        status="published",
+        due_at=None,
+        created_at=state.created_at,
+        data=_encode(state),
+    )
+
+
 def _never(_: object) -> bool:
     return False
 
@@ -141,7 +153,14 @@ PAUSES = Aggregate(
     ended=_never,
     document=_pause_document,
 )
-AGGREGATES = (TASKS, LEDGERS, GROUPS, SCHEDULES, PAUSES)
+PUBLICATIONS = Aggregate(
+    name="publication",
+    events=frozenset(get_args(PublicationEvent)),
+    evolve=publication.evolve,
+    ended=_never,
+    document=_publication_document,
+)
+AGGREGATES = (TASKS, LEDGERS, GROUPS, SCHEDULES, PAUSES, PUBLICATIONS)
 AGGREGATE_OF: Mapping[type[Event], Aggregate] = MappingProxyType(
     {event_type: aggregate for aggregate in AGGREGATES for event_type in aggregate.events}
 )

@@ -12,7 +12,9 @@ from domain import metering
 from domain.errors import DomainError, InsufficientCredits, LimitReached, NotFound
 from domain.event import Event, Metadata
 from domain.ledger import CreditLedger
+from domain.ledger_events import CreditsHeld
 from domain.plan import Plan
+from domain.pricing import Terms
 from domain.task import RetryTask, Task
 
 RETRIES_MAX = 1_000
@@ -44,7 +46,7 @@ def retry_all(
     tasks: Mapping[UUID, Task | None],
     ledger: CreditLedger,
     hold_ids: Mapping[UUID, UUID],
-    price: Callable[[Task], int],
+    price: Callable[[Task], Terms],
     plan: Plan,
     meta: Metadata,
 ) -> BulkRetry:
@@ -59,20 +61,25 @@ def retry_all(
     refused: list[Refused] = []
     needed = held = 0
     for task_id, task in tasks.items():
-        credits_ = 0
+        terms = Terms(credits=0)
         try:
             current = _of(ledger, task)
-            credits_ = price(current)
-            command = RetryTask(hold_id=hold_ids[task_id], credits=credits_)
+            terms = price(current)
+            command = RetryTask(
+                hold_id=hold_ids[task_id],
+                credits=terms.credits,
+                price_version=terms.price_version,
+            )
             decided = metering.retry(current, ledger, command, plan, meta)
         except DomainError as error:
             # What the state refuses, no credits would help.
-            needed += credits_ if isinstance(error, InsufficientCredits | LimitReached) else 0
+            needed += terms.credits if isinstance(error, InsufficientCredits | LimitReached) else 0
             refused.append(Refused(task_id=task_id, code=error.code, detail=str(error)))
             continue
-        needed += credits_
         ledger = _after(ledger, decided)
-        held += credits_
+        taken = _held(decided)
+        needed += taken
+        held += taken
         events += decided
         retried.append(task_id)
     return BulkRetry(
@@ -83,6 +90,11 @@ def retry_all(
         credits_held=held,
         available=available,
     )
+
+
+def _held(events: Sequence[Event]) -> int:
+    """What was really held: nothing for a free trial."""
+    return sum(event.amount for event in events if isinstance(event, CreditsHeld))
 
 
 def _of(ledger: CreditLedger, task: Task | None) -> Task:

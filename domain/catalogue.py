@@ -38,6 +38,7 @@ from domain.ledger_events import (
     PlanChanged,
 )
 from domain.pause_events import QueuePaused, QueueResumed
+from domain.publication_events import PlansPublished, PricesPublished
 from domain.schedule_events import (
     ScheduleCreated,
     ScheduleDeleted,
@@ -106,6 +107,8 @@ EVENTS: tuple[type[Event], ...] = (
     ScheduleDeleted,
     QueuePaused,
     QueueResumed,
+    PricesPublished,
+    PlansPublished,
 )
 SNAPSHOTS: tuple[type[Event], ...] = (LedgerSnapshot,)
 

@@ -185,7 +185,12 @@ def _retried(group: Group, command: RetryGroup, meta: Metadata) -> tuple[GroupRe
     if command.hold_id == group.hold_id:
         raise AlreadyExists("A retry needs a new hold.")
     again = tuple(
-        MemberAgain(earlier=member.task_id, task_id=task_id, credits=command.prices[member.type])
+        MemberAgain(
+            earlier=member.task_id,
+            task_id=task_id,
+            credits=command.terms[member.task_id].credits,
+            price_version=command.terms[member.task_id].price_version,
+        )
         for member, task_id in zip(group.undelivered, command.task_ids, strict=False)
     )
     assert len(again) == len(group.undelivered), "there is an id for each member"

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from domain.group_events import MemberTask, Outcome
+from domain.pricing import Terms
 from domain.task_commands import PRIORITIES
 
 MEMBERS_MAX = 200
@@ -46,13 +47,13 @@ class CancelGroup(msgspec.Struct, frozen=True, kw_only=True):
 class RetryGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Opens the next run of a partial or failed group; `hold_id` is the id of a new hold.
 
-    `task_ids` are new ones, at least as many as members were not delivered; `prices` are credits by
-    task type, of all types among those members.
+    `task_ids` are new ones, at least as many as members were not delivered; `terms` are
+    today's, by those members' present tasks.
     """
 
     hold_id: UUID
     task_ids: tuple[UUID, ...]
-    prices: Mapping[str, int]
+    terms: Mapping[UUID, Terms]
 
 
 GroupCommand = StartGroup | EndMember | CancelGroup | RetryGroup

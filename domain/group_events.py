@@ -14,7 +14,7 @@ Outcome = Literal["completed", "failed", "cancelled"]
 """How a member's task ended; only a completed one was delivered."""
 
 
-class MemberTask(msgspec.Struct, frozen=True, kw_only=True):
+class MemberTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a member's task is submitted with; `credits` is its part of the group's hold."""
 
     task_id: UUID
@@ -24,14 +24,16 @@ class MemberTask(msgspec.Struct, frozen=True, kw_only=True):
     attempts_max: Count
     queue_seconds_max: Count
     run_seconds_max: Count
+    price_version: Name | None = None
 
 
-class MemberAgain(msgspec.Struct, frozen=True, kw_only=True):
+class MemberAgain(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A member that was not delivered as `earlier` and is to run again as `task_id`."""
 
     earlier: UUID
     task_id: UUID
     credits: Credits
+    price_version: Name | None = None
 
 
 class GroupStarted(Event, frozen=True, kw_only=True):

@@ -79,6 +79,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: MemberStatus = "pending"
     run: int = 1
     charged: int = 0
+    price_version: str | None = None
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -248,6 +249,7 @@ def _retried(group: Group, event: GroupRetried) -> Group:
             member,
             task_id=again[member.task_id].task_id,
             credits=again[member.task_id].credits,
+            price_version=again[member.task_id].price_version,
             status="pending",
             run=event.run,
         )

@@ -6,6 +6,7 @@ hold, which is settled once, with the end of the last of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import reduce
 from uuid import UUID
 
@@ -191,6 +192,7 @@ def _run_opened(
         tasks=len(group.in_run),
         slots=group.slots,
         task_type=_one_type(group),
+        price_version=_versions(group.in_run),
     )
     held = _paid(ledger, group.account_id, hold, meta)
     submitted = [event for member in group.active for event in _submitted(group, member, meta)]
@@ -218,8 +220,15 @@ def _submitted(group: Group, member: Member, meta: Metadata) -> tuple[TaskEvent,
         run_seconds_max=member.run_seconds_max,
         project=group.project,
         group_id=group.id,
+        price_version=member.price_version,
     )
     return tasks.decide(None, command, meta)
+
+
+def _versions(members: Iterable[Member]) -> str | None:
+    """What prices the members: one version of the prices, a type's own price, or both."""
+    versions = {member.price_version for member in members if member.price_version is not None}
+    return ",".join(sorted(versions)) or None
 
 
 def _member_ended(

@@ -34,8 +34,8 @@ def money_of(task: Task, refunded: int = 0) -> Money:
     """`refunded` is what the ledger gave back of the task's charge."""
     if task.credits_held:
         return _money("held", task.credits_held, _waiting(task))
-    if not task.ended:
-        return _money("not_charged", 0, "Nothing is on hold: the task costs nothing.")
+    if not task.ended or (task.trial and task.status == "completed"):
+        return _money("not_charged", 0, _free(task))
     if refunded:
         return _refunded(task.credits_charged, refunded)
     if task.credits_charged:
@@ -44,6 +44,13 @@ def money_of(task: Task, refunded: int = 0) -> Money:
         given = f"{_credits(task.credits_released)} given back, nothing was charged."
         return _money("released", task.credits_released, given)
     return _money("not_charged", 0, "Nothing was charged.")
+
+
+def _free(task: Task) -> str:
+    """Of a run that costs nothing; credits that earlier runs held have come back."""
+    if not task.trial:
+        return "Nothing is on hold: the task costs nothing."
+    return f"A free trial: nothing {'was charged' if task.ended else 'is on hold'}."
 
 
 @contextmanager

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from domain.errors import InvalidInput
-from domain.event import COUNT_MAX, CREDITS_MAX
+from domain.event import COUNT_MAX, CREDITS_MAX, Count, Name
 
 STRIDE = 1_000_000
 """How far one task moves the next turn of an account of weight 1."""
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+PLANS_MAX = 1_000
+
+
+class Plan(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """What an account on this plan may do, and how it is served among others.
 
     `active_tasks_max` bounds the open holds, `daily_tasks_max` the holds made in a UTC day. An
@@ -26,9 +30,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     `low_credits` are available.
     """
 
-    name: str
-    active_tasks_max: int = 10
-    daily_tasks_max: int = 1_000
+    name: Name
+    active_tasks_max: Count = 10
+    daily_tasks_max: Count = 1_000
     weight: Annotated[int, Meta(ge=1, le=STRIDE)] = 1
     priority_raise: Annotated[int, Meta(ge=0, le=3)] = 0
     trial_tasks: Annotated[int, Meta(ge=0, le=COUNT_MAX)] = 0
@@ -41,30 +45,38 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return STRIDE // self.weight
 
 
-PLANS: Mapping[str, Plan] = MappingProxyType(
-    {
-        plan.name: plan
-        for plan in (
-            Plan(name="standard"),
-            Plan(
-                name="enterprise",
-                active_tasks_max=10_000,
-                daily_tasks_max=1_000_000,
-                weight=4,
-                priority_raise=1,
-            ),
-            Plan(name="unlimited", active_tasks_max=COUNT_MAX, daily_tasks_max=COUNT_MAX),
-        )
-    }
-)
+class PlanList(msgspec.Struct, frozen=True, kw_only=True):
+    """Plans by name, as a version of them is published."""
+
+    version: Name
+    plans: dict[str, Plan]
 
 
-def plan_named(name: str) -> Plan:
-    """Raises `InvalidInput` for a plan that does not exist."""
-    try:
-        return PLANS[name]
-    except KeyError:
-        choice = ", ".join(sorted(PLANS))
-        raise InvalidInput(
-            "There is no such plan.", ("/plan", f"must be one of {choice}")
-        ) from None
+class Plans:
+    """The plans in force, by name, and the version that they were published under."""
+
+    def __init__(self, version: str = "", plans: Iterable[Plan] = ()) -> None:
+        self.version = version
+        self._plans = {plan.name: plan for plan in plans}
+
+    def __iter__(self) -> Iterator[Plan]:
+        return iter(self._plans.values())
+
+    @property
+    def content(self) -> PlanList:
+        return PlanList(version=self.version, plans=self._plans)
+
+    def named(self, name: str) -> Plan:
+        """Raises `InvalidInput` for a plan that does not exist."""
+        try:
+            return self._plans[name]
+        except KeyError:
+            choice = ", ".join(sorted(self._plans))
+            raise InvalidInput(
+                "There is no such plan.", ("/plan", f"must be one of {choice}")
+            ) from None
+
+    def stride_of(self, name: str) -> int:
+        """How far a task moves the turn of an account of that plan; as of weight 1 if unknown."""
+        plan = self._plans.get(name)
+        return STRIDE if plan is None else plan.stride

@@ -164,6 +164,7 @@ def _submitted(task: Task | None, command: SubmitTask, meta: Metadata) -> TaskSu
         group_id=command.group_id,
         content_key=command.content_key,
         trial=command.trial,
+        price_version=command.price_version,
     )
 
 
@@ -248,6 +249,7 @@ def _completed(task: Task, command: CompleteTask, meta: Metadata) -> TaskComplet
         result=command.result,
         charged=charged,
         released=held - charged,
+        quantities=command.quantities,
     )
 
 
@@ -362,6 +364,7 @@ def _retried(task: Task, command: RetryTask, meta: Metadata) -> TaskRetried:
         hold_id=command.hold_id,
         credits=command.credits,
         trial=command.trial,
+        price_version=command.price_version,
     )
 
 

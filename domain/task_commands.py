@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from domain.failure import Failure
 from domain.retry import ATTEMPTS_MAX, RetryPolicy
+from domain.task_events import Quantity
 
 PRIORITIES = {"critical": 0, "high": 1, "normal": 2, "low": 3}
 STALLS_MAX = 3
@@ -68,11 +69,15 @@ class StallTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CompleteTask(msgspec.Struct, frozen=True, kw_only=True):
-    """`charge` is what to capture of the hold, at most all of it; None captures the whole."""
+    """`charge` is what to capture of the hold, at most all of it; None captures the whole.
+
+    `quantities` are those by which it was measured.
+    """
 
     token: int
     result: Raw
     charge: int | None = None
+    quantities: tuple[Quantity, ...] = ()
 
 
 class ReuseResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 from uuid import UUID
 
+import msgspec
 from msgspec import Raw
 
 from domain.event import Count, Credits, Event, Name, Percent, Text, Timestamp
@@ -15,7 +16,8 @@ class TaskSubmitted(Event, frozen=True, kw_only=True):
     """A task was accepted; its credits are held by the same commit. `input` is a JSON object.
 
     With `group_id` it is a member of that group, and `hold_id` the group's hold. Tasks of one
-    `content_key` would come to the same result. A free `trial` costs nothing.
+    `content_key` would come to the same result. A free `trial` costs nothing. What it is charged at
+    its end goes by the prices of `price_version`.
     """
 
     TOPIC: ClassVar[str] = "task.submitted"
@@ -35,6 +37,14 @@ class TaskSubmitted(Event, frozen=True, kw_only=True):
     group_id: UUID | None = None
     content_key: Name | None = None
     trial: bool = False
+    price_version: Name | None = None
+
+
+class Quantity(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """So much of a unit; `amount` is an exact decimal."""
+
+    unit: Name
+    amount: Name
 
 
 class TaskStarted(Event, frozen=True, kw_only=True):
@@ -98,7 +108,8 @@ class TaskCancelRequested(Event, frozen=True, kw_only=True):
 class TaskCompleted(Event, frozen=True, kw_only=True):
     """The whole result (a JSON object); `charged` was captured and `released` given back.
 
-    `reused_from` is the task that came to the result, where it is not this one.
+    `reused_from` is the task that came to the result, where it is not this one. `quantities` are
+    those by which the charge was measured, at the prices of the version that was held for.
     """
 
     TOPIC: ClassVar[str] = "task.completed"
@@ -108,6 +119,7 @@ class TaskCompleted(Event, frozen=True, kw_only=True):
     charged: Credits
     released: Credits = 0
     reused_from: UUID | None = None
+    quantities: tuple[Quantity, ...] = ()
 
 
 class TaskFailed(Event, frozen=True, kw_only=True):
@@ -138,6 +150,7 @@ class TaskRetried(Event, frozen=True, kw_only=True):
     hold_id: UUID
     credits: Credits
     trial: bool = False
+    price_version: Name | None = None
 
 
 TaskEvent = (

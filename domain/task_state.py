@@ -74,7 +74,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     taken over, with no attempt of its own. `token` fences (it grows with every
     start); `credits_held` is what is on hold now, `credits_charged` and `credits_released` are
     totals over all runs. `input` and `result` are JSON objects. `correlation_id` and `trace_id` are
-    those of the request that opened the run.
+    those of the request that opened the run, and `price_version` what it was priced by.
     """
 
     id: UUID
@@ -97,6 +97,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     group_id: UUID | None = None
     content_key: str | None = None
     trial: bool = False
+    price_version: str | None = None
     not_before: datetime | None = None
     run: int = 1
     attempt: int = 0
@@ -170,6 +171,7 @@ def _submitted(event: TaskSubmitted) -> Task:
         group_id=event.group_id,
         content_key=event.content_key,
         trial=event.trial,
+        price_version=event.price_version,
         not_before=event.not_before,
         credits_held=event.credits,
         correlation_id=event.meta.correlation_id,
@@ -322,6 +324,7 @@ def _retried(task: Task, event: TaskRetried) -> Task:
         hold_id=event.hold_id,
         credits_held=event.credits,
         trial=event.trial,
+        price_version=event.price_version,
         failure=None,
         stage=None,
         percent=0,

@@ -31,6 +31,7 @@ from adapters.signed_delivery import SignedDelivery
 from adapters.signing_secret import SigningSecrets
 from adapters.uploads import Uploads
 from adapters.wakeup import QUEUED, Wakeup
+from domain.plan import Plans
 from service.alert_webhook import AlertWebhook
 from service.alerts import Alerts, load_alert_hooks
 from service.bulk_retries import BulkRetries
@@ -42,6 +43,9 @@ from service.handlers import KINDS, SHIPPED
 from service.holds import Holds
 from service.hooks import Hook, Hooks, load_hooks
 from service.ledgers import Ledgers
+from service.price_files import load_plans, load_prices
+from service.pricing import Pricing
+from service.publications import Publications, PublishedPrices
 from service.push import Push
 from service.schedules import ScheduleLimits, Schedules
 from service.settings import Settings
@@ -72,6 +76,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     backlogs: Backlogs
     alerts: Alerts
     documents: Documents
+    plans: Plans
+    pricing: Pricing
     log: EventLog
     wakeup: Wakeup
     leases: Leases
@@ -135,7 +141,8 @@ async def open_service(
         )
         migrate(dsn)
         clock, mapper = DatabaseClock(), EventMapper()
-        committer = Committer(dsn, mapper, clock, _commit_limits(settings))
+        plans, prices = load_plans(settings.plans_file), load_prices(settings.prices_file)
+        committer = Committer(dsn, mapper, clock, _commit_limits(settings), plans)
         await committer.start()
         stack.push_async_callback(committer.close)
         pool = await stack.enter_async_context(open_pool(dsn, settings.pool_connections_max))
@@ -150,7 +157,12 @@ async def open_service(
         guard = AddressGuard(allow_loopback=settings.allow_loopback_urls)
         deliver = SignedDelivery(guard)
         types = TaskTypes([*SHIPPED, *discover(settings.handlers), *handlers])
-        bus = CommandBus(committer, types, ReusableResults(pool))
+        documents = Documents(pool)
+        pricing = Pricing(types, prices, PublishedPrices(documents))
+        bus = CommandBus(committer, types, ReusableResults(pool), plans=plans, pricing=pricing)
+        publications = Publications(bus)
+        await publications.publish_prices(prices)
+        await publications.publish_plans(plans)
         queries = Queries(pool)
         ledgers = Ledgers(bus, queries)
         yield Service(
@@ -161,7 +173,7 @@ async def open_service(
             pool=pool,
             committer=committer,
             bus=bus,
-            bulk_retries=BulkRetries(bus, types, pool),
+            bulk_retries=BulkRetries(bus, pool),
             schedules=Schedules(bus, types, _schedule_limits(settings)),
             ledgers=ledgers,
             holds=Holds(bus, ledgers, LedgerLog(mapper)),
@@ -183,7 +195,9 @@ async def open_service(
                 load_alert_hooks(settings.alert_hooks),
                 _alert_webhook(settings, deliver, clock),
             ),
-            documents=Documents(pool),
+            documents=documents,
+            plans=plans,
+            pricing=pricing,
             log=EventLog(pool, mapper, wakeup, poll_seconds=settings.poll_seconds),
             wakeup=wakeup,
             leases=Leases(pool, settings.lease_seconds),

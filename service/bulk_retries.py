@@ -15,11 +15,10 @@ from domain.bulk_retry import RETRIES_MAX, BulkRetry, retry_all
 from domain.errors import InvalidInput, NotFound
 from domain.event import Event, Metadata
 from domain.ledger import CreditLedger
-from domain.plan import plan_named
+from domain.pricing import Terms
 from domain.task import Task
 from service.command_bus import CommandBus, Once, Origin
 from service.identifiers import new_id
-from service.task_types import TaskTypes
 
 
 class Retries(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,9 +42,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 class BulkRetries:
     """Raises the domain's typed refusals and the committer's errors."""
 
-    def __init__(self, bus: CommandBus, types: TaskTypes, pool: Pool) -> None:
+    def __init__(self, bus: CommandBus, pool: Pool) -> None:
         self._bus = bus
-        self._types = types
         self._pool = pool
 
     async def find(self, asked: Retries) -> Bulk:
@@ -56,9 +54,9 @@ class BulkRetries:
         if asked.task_ids:
             ids = tuple(dict.fromkeys(asked.task_ids))
             found = FailedTasks(ids=ids[: asked.tasks_max], more=len(ids) > asked.tasks_max)
-            return Bulk(self._types, asked, found)
+            return Bulk(self._bus, asked, found)
         found = await failed_tasks(self._pool, asked.account_id, asked.wanted, asked.tasks_max)
-        return Bulk(self._types, asked, found)
+        return Bulk(self._bus, asked, found)
 
     async def carry_out(self, bulk: Bulk, *, origin: Origin, once: Once | None = None) -> Committed:
         """Retry what fits, in one commit; a preview writes nothing. Sets `bulk.outcome`."""
@@ -68,8 +66,8 @@ class BulkRetries:
 class Bulk:
     """One retry in bulk, on its way; `outcome` is there when it is decided."""
 
-    def __init__(self, types: TaskTypes, asked: Retries, found: FailedTasks) -> None:
-        self._types = types
+    def __init__(self, bus: CommandBus, asked: Retries, found: FailedTasks) -> None:
+        self._bus = bus
         self._asked = asked
         self._more = found.more
         self._hold_ids = {task_id: new_id() for task_id in found.ids}
@@ -90,9 +88,9 @@ class Bulk:
         if account is None:
             raise NotFound("There is no such account.")
         tasks: dict[UUID, Task | None] = {one: states[one] for one in self._hold_ids}
-        plan = plan_named(account.balance.plan)
+        plan = self._bus.plans.named(account.balance.plan)
         self._decided = retry_all(tasks, account, self._hold_ids, self._price, plan, meta)
         return () if self._asked.preview else self._decided.events
 
-    def _price(self, task: Task) -> int:
-        return self._types.named(task.type).price_credits
+    def _price(self, task: Task) -> Terms:
+        return self._bus.pricing.terms_of(task.type, task.input)

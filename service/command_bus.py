@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from adapters.committer import Committer
 from adapters.decision import (
@@ -32,11 +33,14 @@ from domain.failure import Failure
 from domain.group import Group
 from domain.ledger_events import GrantKind
 from domain.money import money_told
-from domain.plan import plan_named
+from domain.plan import Plans
+from domain.pricing import Quantities
 from domain.retry import RETRY_AFTER_SECONDS_MAX
 from domain.task import RunCommand, Task
 from service.content_key import content_key
 from service.identifiers import new_id
+from service.price_files import shipped_plans
+from service.pricing import PricesNeeded, Pricing
 from service.result_reuse import ResultReuse, Submittal
 from service.task_types import TaskTypes
 
@@ -85,15 +89,23 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommandBus:
-    """Carries out commands.
+    """Carries out commands, by the shipped plans and the types' own prices unless others are given.
 
     Every method raises the domain's typed refusals and the committer's errors.
     """
 
     def __init__(
-        self, committer: Committer, types: TaskTypes, results: ReusableResults | None = None
+        self,
+        committer: Committer,
+        types: TaskTypes,
+        results: ReusableResults | None = None,
+        *,
+        plans: Plans | None = None,
+        pricing: Pricing | None = None,
     ) -> None:
         self._committer = committer
+        self.plans = plans or shipped_plans()
+        self.pricing = pricing or Pricing(types)
         self._types = types
         self._declared = False
         self._reuse = ResultReuse(types, results)
@@ -110,7 +122,9 @@ class CommandBus:
         once: Once | None = None,
     ) -> Committed:
         """Open an account without credits."""
-        command = ledger.OpenAccount(account_id=account_id, plan=plan_named(plan).name, name=name)
+        command = ledger.OpenAccount(
+            account_id=account_id, plan=self.plans.named(plan).name, name=name
+        )
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             return ledger.decide(states[account_id], command, meta)
@@ -158,7 +172,7 @@ class CommandBus:
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             account = account_in(states, account_id)
-            plan = plan_named(account.balance.plan)
+            plan = self.plans.named(account.balance.plan)
             return metering.submit(
                 states[task_id], account, submittal.command, plan, meta, reuse=submittal.reuse
             )
@@ -182,7 +196,7 @@ class CommandBus:
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             account = account_in(states, account_id)
-            plan = plan_named(account.balance.plan)
+            plan = self.plans.named(account.balance.plan)
             events: list[Event] = []
             for submittal in submittals:
                 command = submittal.command
@@ -216,13 +230,15 @@ class CommandBus:
     def _submit_command(self, submission: Submission) -> task.SubmitTask:
         handler = self._types.named(submission.type)
         task_input = self._types.read_input(submission.type, submission.input)
+        terms = self.pricing.estimate(handler, task_input).terms
         return task.SubmitTask(
             task_id=submission.task_id,
             account_id=submission.account_id,
             type=submission.type,
             input=submission.input,
             hold_id=new_id(),
-            credits=handler.price_credits,
+            credits=terms.credits,
+            price_version=terms.price_version,
             attempts_max=handler.attempts_max,
             queue_seconds_max=handler.queue_seconds_max,
             run_seconds_max=handler.run_seconds_max,
@@ -262,10 +278,12 @@ class CommandBus:
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             current = _own_task(states, task_id, account_id, expected_version)
-            price = self._types.named(current.type).price_credits
+            terms = self.pricing.terms_of(current.type, current.input)
             account = account_in(states, account_id)
-            plan = plan_named(account.balance.plan)
-            command = task.RetryTask(hold_id=hold_id, credits=price)
+            plan = self.plans.named(account.balance.plan)
+            command = task.RetryTask(
+                hold_id=hold_id, credits=terms.credits, price_version=terms.price_version
+            )
             with money_told(current):
                 return metering.retry(current, account, command, plan, meta)
 
@@ -335,25 +353,44 @@ class CommandBus:
         *,
         worker: str,
         group_id: UUID | None = None,
+        quantities: Quantities | None = None,
         once: Once | None = None,
     ) -> Committed:
         """Any verb of the worker that holds the task; one that ends it settles its hold with it.
 
         `group_id`, where it is known that the task has one, saves a second look. A failure of type
-        `rate_limited` closes the provider of the task's type by the same commit.
+        `rate_limited` closes the provider of the task's type by the same commit. A completion is
+        charged by its `quantities`, at the prices that were held by.
         """
 
         def decide(states: States, meta: Metadata, group: Group | None) -> Sequence[Event]:
-            return metering.proceed(states[task_id], states[account_id], command, meta, group)
+            current: Task | None = states[task_id]
+            charging = self._charging(current, command, quantities)
+            return metering.proceed(current, states[account_id], charging, meta, group)
 
         find = None
         if isinstance(command, task.FailTask):
             asked = command.retry_after_seconds
             find = self._closing(task_id, command.token, command.failure, asked)
         origin = Origin(actor=worker)
+        try:
+            return await self._on_task(
+                task_id, account_id, decide, origin, group_id=group_id, find=find, once=once
+            )
+        except PricesNeeded as needed:
+            await self.pricing.learn(needed.version)
         return await self._on_task(
             task_id, account_id, decide, origin, group_id=group_id, find=find, once=once
         )
+
+    def _charging(
+        self, current: Task | None, command: RunCommand, quantities: Quantities | None
+    ) -> RunCommand:
+        """A completion with its charge; any other command as it is."""
+        if current is None or not isinstance(command, task.CompleteTask):
+            return command
+        measured = self.pricing.measured(current, quantities)
+        return replace(command, charge=measured.charge, quantities=measured.quantities)
 
     async def _on_task(
         self,
@@ -416,12 +453,19 @@ class CommandBus:
         result: Raw,
         worker: str,
         group_id: UUID | None = None,
+        quantities: Quantities | None = None,
         once: Once | None = None,
     ) -> Committed:
-        """Record the result and capture the hold, in one commit."""
+        """Record the result and capture the hold, in one commit; see `proceed`."""
         command = task.CompleteTask(token=token, result=result)
         return await self.proceed(
-            task_id, account_id, command, worker=worker, group_id=group_id, once=once
+            task_id,
+            account_id,
+            command,
+            worker=worker,
+            group_id=group_id,
+            quantities=quantities,
+            once=once,
         )
 
     async def fail(

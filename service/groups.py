@@ -14,7 +14,7 @@ from domain.aggregate import GROUPS, LEDGERS, Stream
 from domain.errors import InvalidInput, NotFound, VersionMismatch
 from domain.event import Event, Metadata
 from domain.group import MEMBERS_MAX, CancelGroup, Group, MemberTask, RetryGroup, StartGroup
-from domain.plan import plan_named
+from domain.pricing import Terms
 from service.command_bus import CommandBus, Once, Origin, account_in
 from service.group_kinds import GroupKinds, MemberSubmission
 from service.identifiers import new_id
@@ -76,7 +76,7 @@ class Groups:
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             account = account_in(states, account_id)
-            plan = plan_named(account.balance.plan)
+            plan = self._bus.plans.named(account.balance.plan)
             return metering.start_group(states[group_id], account, command, plan, meta)
 
         return await self._bus.execute(
@@ -125,8 +125,8 @@ class Groups:
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             group = _own_group(states, group_id, account_id, expected_version)
             account = account_in(states, account_id)
-            command = RetryGroup(hold_id=hold_id, task_ids=task_ids, prices=self._prices(group))
-            plan = plan_named(account.balance.plan)
+            command = RetryGroup(hold_id=hold_id, task_ids=task_ids, terms=self._terms(group))
+            plan = self._bus.plans.named(account.balance.plan)
             return metering.retry_group(group, account, command, plan, meta)
 
         return await self._bus.execute(
@@ -154,7 +154,8 @@ class Groups:
     def _member(self, number: int, member: MemberSubmission) -> MemberTask:
         handler = self._types.named(member.type)
         try:
-            self._types.read_input(member.type, member.input)
+            task_input = self._types.read_input(member.type, member.input)
+            terms = self._bus.pricing.estimate(handler, task_input).terms
         except InvalidInput as error:
             errors = [(f"/members/{number}{at}", sentence) for at, sentence in error.errors]
             raise InvalidInput(str(error), *errors) from error
@@ -162,15 +163,17 @@ class Groups:
             task_id=new_id(),
             type=member.type,
             input=member.input,
-            credits=handler.price_credits,
+            credits=terms.credits,
+            price_version=terms.price_version,
             attempts_max=handler.attempts_max,
             queue_seconds_max=handler.queue_seconds_max,
             run_seconds_max=handler.run_seconds_max,
         )
 
-    def _prices(self, group: Group) -> dict[str, int]:
-        types = {member.type for member in group.undelivered}
-        return {name: self._types.named(name).price_credits for name in types}
+    def _terms(self, group: Group) -> dict[UUID, Terms]:
+        """Today's, of what is to run again."""
+        pricing = self._bus.pricing
+        return {one.task_id: pricing.terms_of(one.type, one.input) for one in group.undelivered}
 
 
 def _both(group_id: UUID, account_id: UUID) -> tuple[Stream, Stream]:

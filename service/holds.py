@@ -14,7 +14,6 @@ from domain.errors import HoldNotFound, HoldSettled, MemberOfGroup, NotFound
 from domain.event import Event, Metadata
 from domain.ledger import HOLD, CreditLedger, LedgerCommand
 from domain.ledger_events import CreditsCaptured, CreditsGranted, CreditsReleased
-from domain.plan import plan_named
 from service.command_bus import CommandBus
 from service.ledgers import Asked, CommandOf, Ledgers
 
@@ -44,7 +43,7 @@ class Holds:
         def command(current: CreditLedger) -> LedgerCommand:
             return ledger.ExtendHold(
                 hold_id=hold_id,
-                plan=plan_named(current.balance.plan),
+                plan=self._bus.plans.named(current.balance.plan),
                 added=added,
                 expires_at=expires_at,
                 reason=reason,

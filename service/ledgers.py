@@ -16,7 +16,6 @@ from domain.aggregate import LEDGERS, Stream
 from domain.errors import InvalidInput, VersionMismatch
 from domain.event import Event, Metadata
 from domain.ledger import CreditLedger, LedgerCommand
-from domain.plan import plan_named
 from service.command_bus import CommandBus, Once, Origin, account_in
 
 TIME = Origin(actor="time")
@@ -64,7 +63,7 @@ class Ledgers:
 
     async def change_plan(self, asked: Asked, plan: str, reason: str) -> Committed:
         """Raises `InvalidInput` for a plan that does not exist."""
-        command = ledger.ChangePlan(plan=plan_named(plan).name, reason=reason)
+        command = ledger.ChangePlan(plan=self._bus.plans.named(plan).name, reason=reason)
         return await self.carry_out(asked, command)
 
     async def close_books(self, asked: Asked, period: str, reason: str) -> Committed:
@@ -98,7 +97,7 @@ class Ledgers:
             return ledger.HoldCredits(
                 hold_id=hold_id,
                 amount=amount,
-                plan=plan_named(current.balance.plan),
+                plan=self._bus.plans.named(current.balance.plan),
                 expires_at=expires_at,
                 reason=reason,
             )

@@ -78,7 +78,9 @@ class _Taking:
         if found is None or not self._is_worthy(handler, key, found) or not self._take(found):
             return Submittal(command=command)
         return Submittal(
-            command=replace(command, credits=handler.cache_price_credits, content_key=None),
+            command=replace(
+                command, credits=handler.cache_price_of(command.credits), content_key=None
+            ),
             reuse=ReuseResult(origin_id=found.task_id, result=found.result),
         )
 

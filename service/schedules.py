@@ -19,7 +19,6 @@ from domain.aggregate import SCHEDULES, Stream
 from domain.errors import InvalidInput, LimitReached, NotFound
 from domain.event import Event, Metadata
 from domain.ledger import CreditLedger
-from domain.plan import plan_named
 from domain.schedule import DeleteSchedule, PauseSchedule, ResumeSchedule, Schedule
 from domain.task import PRIORITIES
 from service.command_bus import CommandBus, Once, Origin, Submission
@@ -210,7 +209,7 @@ class _Firings:
             raise NotFound("There is no such account.")
         submission = _submission(due, self._ids[due.id])
         command = self._bus.submit_command(submission)
-        plan = plan_named(account.balance.plan)
+        plan = self._bus.plans.named(account.balance.plan)
         return metering.submit(None, account, command, plan, meta)
 
     def _ledger(self, account_id: UUID) -> CreditLedger | None:

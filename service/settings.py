@@ -85,6 +85,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = ()
 
+    prices_file: Annotated[
+        Path | None,
+        Meta(
+            description="Price list of the task types, as TOML (docs/prices.md). Unset: the one"
+            " that comes with the service."
+        ),
+    ] = None
+    plans_file: Annotated[
+        Path | None,
+        Meta(description="Plans of the accounts, as TOML. Unset: those that come along."),
+    ] = None
     hooks: Annotated[
         tuple[str, ...],
         Meta(

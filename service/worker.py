@@ -24,6 +24,7 @@ from domain.errors import (
     LeaseLost,
     TallystickError,
 )
+from domain.pricing import Quantities
 from domain.task import (
     CompleteTask,
     ConfirmCancel,
@@ -37,6 +38,7 @@ from service.command_bus import CommandBus
 from service.hooks import Hooks, Moment, Notice
 from service.identifiers import new_id
 from service.lease_keeper import Held, LeaseKeeper
+from service.pricing import quantities_of
 from service.push import Push
 from service.task_types import TaskTypes
 from tallystick.handler import Fetch, Handler, Objects, TaskCancelled
@@ -232,6 +234,7 @@ class Worker:
                 return "accepted"
             else:
                 result = answered
+            quantities = quantities_of(handler, task_input, result)
         except LeaseLost:
             return self._lost(held)
         except BaseException as error:  # a handler may raise anything
@@ -242,7 +245,7 @@ class Worker:
             if isinstance(error, asyncio.CancelledError) and _being_cancelled():
                 raise
             return await self._record(held, self._failing(held, error))
-        return await self._record(held, CompleteTask(token=task.token, result=result))
+        return await self._record(held, CompleteTask(token=task.token, result=result), quantities)
 
     async def _deliver(self, handler: Handler, task: Task) -> Raw | None:
         assert self._push is not None, "a worker of push types is given the way to push"
@@ -282,7 +285,9 @@ class Worker:
         self._tell("stalled", held.task)
         return "lost"
 
-    async def _record(self, held: Held, command: RunCommand) -> str:
+    async def _record(
+        self, held: Held, command: RunCommand, quantities: Quantities | None = None
+    ) -> str:
         """Commit the end of an attempt, through the database's faults while the lease holds."""
         task = held.task
         held.recording = True
@@ -295,6 +300,7 @@ class Worker:
                     command,
                     worker=self.name,
                     group_id=task.group_id,
+                    quantities=quantities,
                 )
             except DomainError as refusal:
                 if (instead := self._instead(held, command, refusal)) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, get_args
 from urllib.parse import urlsplit
@@ -139,6 +140,8 @@ RUN_SECONDS_MAX = 300
 STAGE_PERCENTS = (1, 99)
 NAME_LENGTH_MAX = 200
 CacheScope = Literal["account", "everyone"]
+Estimate = Callable[[Any], Mapping[str, "float | Decimal"]]
+Measure = Callable[[Any, Any], Mapping[str, "float | Decimal"]]
 _BOUNDS: dict[str, tuple[float, float]] = {
     "price_credits": (0, 2**53 - 1),
     "attempt_seconds_max": (1, 7 * 86_400),
@@ -191,7 +194,12 @@ def _refuse_unbounded(
 class Handler(msgspec.Struct, frozen=True, kw_only=True):
     """A registered task type and its function, or the `endpoint` that its tasks are pushed to.
 
-    `price_credits` is held at submit; `stages` maps a stage to its percent (1-99);
+    `price_credits` is held at submit, where no price list says otherwise. By `estimate(input)` the
+    task type says before, and by `measure(input, result)` after, how much it is of each unit that a
+    price list may price, such as `{"seconds": 12.5}`; both are quick and do no I/O. The estimate is
+    held, and what was measured is charged, at most the hold.
+
+    `stages` maps a stage to its percent (1-99);
     `attempt_seconds_max` bounds one attempt, `run_seconds_max` all attempts and the pauses between
     from the first start on, `queue_seconds_max` the wait for that start. At most `attempts_max`
     attempts follow each other after `retry_seconds`, doubled each time up to `retry_seconds_max`.
@@ -229,6 +237,8 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     cache_when: Callable[[Any], bool] | None = None
     endpoint: str | None = None
     delivery_seconds_max: int = 30
+    estimate: Estimate | None = None
+    measure: Measure | None = None
 
     def __post_init__(self) -> None:
         if (self.function is None) == (self.endpoint is None):
@@ -247,8 +257,12 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cache_price_credits(self) -> int:
-        """What a task costs that takes over a result."""
-        return self.price_credits * self.cache_price_percent // 100
+        """What a task costs that takes over a result, at the price that the type declares."""
+        return self.cache_price_of(self.price_credits)
+
+    def cache_price_of(self, credits_: int) -> int:
+        """What is paid for a result that is taken over, of so much for the work itself."""
+        return credits_ * self.cache_price_percent // 100
 
     @property
     def threaded(self) -> bool:
@@ -285,6 +299,8 @@ def handler(  # noqa: PLR0913 - each is a part of the declaration
     cache_price_percent: int = 100,
     cache_version: int = 1,
     cache_when: Callable[[Any], bool] | None = None,
+    estimate: Estimate | None = None,
+    measure: Measure | None = None,
 ) -> Callable[[Callable[[Input, Context], Awaitable[Output] | Output]], Handler]:
     """Declare a task type; the function's annotations give its schemas (`msgspec.Struct`s).
 
@@ -324,6 +340,8 @@ def handler(  # noqa: PLR0913 - each is a part of the declaration
             cache_price_percent=cache_price_percent,
             cache_version=cache_version,
             cache_when=cache_when,
+            estimate=estimate,
+            measure=measure,
         )
 
     return declare

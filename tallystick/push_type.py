@@ -7,7 +7,7 @@ from typing import Any, TypedDict, Unpack
 
 import msgspec
 
-from tallystick.handler import RUN_SECONDS_MAX, CacheScope, Handler, Provider
+from tallystick.handler import RUN_SECONDS_MAX, CacheScope, Estimate, Handler, Measure, Provider
 
 ATTEMPT_SECONDS_MAX = 300
 
@@ -31,6 +31,8 @@ class Options(TypedDict, total=False):
     cache_price_percent: int
     cache_version: int
     cache_when: Callable[[Any], bool] | None
+    estimate: Estimate | None
+    measure: Measure | None
 
 
 def push_type(

@@ -18,7 +18,6 @@ from domain.errors import DomainError
 from domain.event import Event, Metadata
 from domain.failure import FailureType, failure
 from domain.ledger import CreditLedger, GrantCredits, OpenAccount
-from domain.plan import PLANS
 from domain.task import (
     CancelTask,
     CompleteTask,
@@ -34,6 +33,7 @@ from domain.task import (
     SubmitTask,
     Task,
 )
+from tests.plans import PLANS
 
 BEGIN = datetime(2026, 3, 1, 22, 30, tzinfo=UTC)
 TYPES = ("media_extraction", "generate_thumbnail", "image_generation")

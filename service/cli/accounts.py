@@ -13,7 +13,6 @@ from domain.balance import Balance
 from domain.errors import NotFound
 from domain.event import CREDITS_MAX, NAME_LENGTH_MAX, TEXT_LENGTH_MAX
 from domain.ledger_events import GrantKind
-from domain.plan import PLANS
 from projections.statement import Line
 from service.bootstrap import Service
 from service.cli.administration import operator, with_service
@@ -40,10 +39,9 @@ def accounts() -> None:
 @click.option("--name", help="What the account is called.")
 @click.option(
     "--plan",
-    type=click.Choice(sorted(PLANS)),
     default="standard",
     show_default=True,
-    help="What it is allowed.",
+    help="What it is allowed: a plan of the plans file.",
 )
 @json_option
 def open_(name: str | None, plan: str, as_json: bool) -> None:

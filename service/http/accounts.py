@@ -19,7 +19,6 @@ from domain.errors import NotFound
 from domain.event import CREDITS_MAX, Count, Credits, Name, Text, Timestamp
 from domain.ledger import GRANT_PRIORITY_DEFAULT, GrantCredits
 from domain.ledger_events import GrantKind
-from domain.plan import plan_named
 from projections.statement import LineKind
 from service.http.answer import Answer, Headers, etag, json_answer
 from service.http.call import Call, Reply
@@ -145,7 +144,7 @@ class StatementEntry(msgspec.Struct, frozen=True, kw_only=True):
 async def get_own_account(call: Call) -> Answer:
     """The key's own account: balance, limits, and what is used of them."""
     balance = await _balance(call, call.account_id)
-    plan = plan_named(balance.plan)
+    plan = call.service.plans.named(balance.plan)
     parameters = {"account_id": balance.id}
     [(today,)] = await fetch(call.service.pool, statement("count_holds_today"), parameters)
     limits = Limits(

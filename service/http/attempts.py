@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta, Raw
 
 from adapters.decision import Committed, States
+from adapters.queries import TaskView
 from domain.cleaning import clean_json
 from domain.errors import InvalidInput
 from domain.event import (
@@ -19,6 +20,7 @@ from domain.event import (
     Percent,
 )
 from domain.failure import FailureType, failure
+from domain.pricing import NUMBER_MAX, UNITS_MAX, Label, Quantities, quantities_in
 from service.attempt import RESULT_BYTES_MAX
 from service.command_bus import Once
 from service.http.answer import Answer
@@ -27,8 +29,16 @@ from service.http.call import Call, Reply
 from service.http.route import WORKER, route
 from service.http.task_resource import JsonObject, TaskResource, task_resource
 from service.http.worker_requests import Token, WorkerName, known_type
+from service.pricing import quantities_of
 from tallystick.handler import Handler
 
+QuantitiesGiven = Annotated[
+    dict[
+        Label,
+        Annotated[int, Meta(ge=0, le=NUMBER_MAX)] | Annotated[float, Meta(ge=0, le=NUMBER_MAX)],
+    ],
+    Meta(max_length=UNITS_MAX),
+]
 _encode = msgspec.json.Encoder().encode
 
 
@@ -42,10 +52,15 @@ class StageReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`result` is a JSON object of the task type's form; what cannot be stored is taken out."""
+    """`result` is a JSON object of the task type's form; what cannot be stored is taken out.
+
+    `quantities` are how much it was of each unit that the type's price asks for; without them the
+    type measures the result itself, if it can. The charge goes by them, at most the hold.
+    """
 
     token: Token
     result: JsonObject
+    quantities: QuantitiesGiven | None = None
     worker: WorkerName | None = None
 
 
@@ -116,14 +131,18 @@ async def reach_stage(call: Call, given: StageReport) -> Answer:
 )
 async def complete_task(call: Call, given: Completion) -> Answer:
     """Record the result and charge the hold, in one atomic write; once more changes nothing."""
+    stated = None if given.quantities is None else quantities_in(given.quantities)
 
     async def command(target: Target, worker: str, once: Once | None) -> Committed:
+        result, measured = await _clean_result(call, target.task_id, given.result)
+        quantities = measured if stated is None else stated
         return await call.service.bus.complete(
             target.task_id,
             target.account_id,
             group_id=target.group_id,
             token=given.token,
-            result=await _clean_result(call, target.task_id, given.result),
+            result=result,
+            quantities=quantities,
             worker=worker,
             once=once,
         )
@@ -238,15 +257,16 @@ async def _stage_percent(call: Call, task_id: UUID, given: StageReport) -> int:
     return percent
 
 
-async def _clean_result(call: Call, task_id: UUID, result: Raw) -> Raw:
-    """The result without anything that cannot be stored, in the form of its type.
+async def _clean_result(call: Call, task_id: UUID, result: Raw) -> tuple[Raw, Quantities | None]:
+    """The result without anything that cannot be stored, in the form of its type, and measured.
 
     Raises `InvalidInput` for one that is too large or does not fit.
     """
     cleaned: Any = clean_json(msgspec.json.decode(result))
     if not isinstance(cleaned, dict):
         raise InvalidInput("The result is no JSON object.", ("/result", "must be an object"))
-    handler = await _task_type(call, task_id)
+    view = await call.service.queries.task(task_id)
+    handler = known_type(call, view.task.type) if view else None
     if handler is not None:
         try:
             cleaned = msgspec.convert(cleaned, handler.output_type)
@@ -256,7 +276,19 @@ async def _clean_result(call: Call, task_id: UUID, result: Raw) -> Raw:
     if len(data) > RESULT_BYTES_MAX:
         sentence = f"must be at most {RESULT_BYTES_MAX} bytes of JSON"
         raise InvalidInput("The result is too large.", ("/result", sentence))
-    return Raw(data)
+    return Raw(data), _measured(call, handler, view, Raw(data))
+
+
+def _measured(
+    call: Call, handler: Handler | None, view: TaskView | None, result: Raw
+) -> Quantities | None:
+    if handler is None or view is None or handler.measure is None:
+        return None
+    try:
+        task_input = call.service.types.read_input(handler.name, view.task.input)
+    except InvalidInput:
+        return None
+    return quantities_of(handler, task_input, result)
 
 
 ROUTES = (reach_stage, complete_task, fail_task, release_task)

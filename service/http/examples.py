@@ -43,6 +43,7 @@ TASK = TaskResource(
     progress=Progress(percent=0, stage=None),
     credits=Credits(held=5, charged=0, released=0),
     money=Money(verdict="held", credits=5, sentence="5 credits are on hold."),
+    trial=False,
     next=("cancel",),
     failure=None,
     created_at=_AT,

@@ -65,7 +65,8 @@ class TaskResource(msgspec.Struct, frozen=True, kw_only=True):
     """Lists leave out `input` and `result`; `worker` and `lease_until` are for operators.
 
     In `backoff`, `failure` is that of the last attempt, and the next may start at `not_before`.
-    Past `deadline_at` the run fails as `timeout`. `money` says what it costs so far, `next` what
+    Past `deadline_at` the run fails as `timeout`. `money` says what it costs so far; a
+    `trial` costs nothing, and is given back where nothing was delivered. `next` is what
     may be done from this state: operators see workers' verbs too. `reused_from` is the task whose
     result was taken over, which may be another account's.
     """
@@ -84,6 +85,7 @@ class TaskResource(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress
     credits: Credits
     money: Money
+    trial: bool
     next: tuple[Action, ...]
     failure: Failure | None
     created_at: datetime
@@ -127,6 +129,7 @@ def task_resource(
             held=task.credits_held, charged=task.credits_charged, released=task.credits_released
         ),
         money=money_of(task, 0 if view is None else view.refunded),
+        trial=task.trial,
         next=actions_of(task, operator=operator),
         failure=failure_resource(task, operator=operator),
         created_at=task.created_at,

@@ -20,6 +20,7 @@ from domain.group_events import GroupEvent
 from domain.ledger import CreditLedger
 from domain.ledger_events import CreditsCaptured, CreditsHeld, CreditsReleased, LedgerEvent
 from domain.task import Task
+from domain.task_events import TaskEvent
 
 LOG_LOCKS = (
     "SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database"
@@ -90,7 +91,7 @@ class Books:
                 self.ledgers[stream_id] = ledger.evolve(self.ledgers.get(stream_id), event)
             elif isinstance(event, GroupEvent):
                 self.groups[stream_id] = group.evolve(self.groups.get(stream_id), event)
-            else:
+            elif isinstance(event, TaskEvent):
                 self.tasks[stream_id] = task.evolve(self.tasks.get(stream_id), event)
 
     def _verify_account(self, account: CreditLedger, row: dict[str, Any]) -> None:

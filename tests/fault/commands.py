@@ -14,7 +14,7 @@ from adapters.decision import Decision, Find, KeyRecord, States, Tracking
 from domain import ledger, metering, task
 from domain.aggregate import LEDGERS, TASKS, Stream
 from domain.event import Event, Metadata
-from domain.plan import plan_named
+from tests.plans import plan_named
 
 INPUT = Raw(b'{"url":"https://example.com/clip.mp4"}')
 RESULT = Raw(b'{"streams":2}')

@@ -23,6 +23,7 @@ from adapters.reusable_results import ReusableResults
 from domain.task import Task
 from service.command_bus import CommandBus, Origin, Submission
 from service.identifiers import new_id
+from service.price_files import shipped_plans
 from service.task_types import TaskTypes
 from service.worker import Worker, WorkerLimits
 from tallystick.handler import Handler
@@ -110,7 +111,11 @@ async def opened(
     dsn: str, handlers: Iterable[Handler], *, lease_seconds: float = 30.0, plan: str = "unlimited"
 ) -> AsyncIterator[Bench]:
     committer = Committer(
-        dsn, EventMapper(), DatabaseClock(), CommitterLimits(lease_seconds=lease_seconds)
+        dsn,
+        EventMapper(),
+        DatabaseClock(),
+        CommitterLimits(lease_seconds=lease_seconds),
+        shipped_plans(),
     )
     await committer.start()
     types = TaskTypes(handlers)

@@ -17,8 +17,8 @@ from domain import ledger, metering
 from domain.aggregate import LEDGERS, TASKS, Stream
 from domain.event import Event, Metadata
 from domain.ledger import GrantCredits, OpenAccount
-from domain.plan import plan_named
 from domain.task import CompleteTask, RunCommand, StartTask, SubmitTask
+from tests.plans import plan_named
 
 Decide = Callable[[States, Metadata], Sequence[Event]]
 

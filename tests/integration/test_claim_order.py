@@ -13,11 +13,11 @@ import pytest
 from msgspec import Raw
 
 from adapters.queue import wake_delayed
-from domain.plan import PLANS
 from service.command_bus import Submission
 from service.identifiers import new_id
 from tallystick.handler import Context, handler
 from tests.integration.bus import ORIGIN, Bench, opened
+from tests.plans import PLANS
 
 
 class Ask(msgspec.Struct, frozen=True):

@@ -9,10 +9,10 @@ from uuid import UUID
 from domain import ledger
 from domain.ledger import CreditLedger
 from domain.ledger_events import CreditsHeld
-from domain.plan import PLANS
 from tests.fault.books import Books
 from tests.fault.commands import new_id, open_account
 from tests.fault.writers import WriterProcess, running
+from tests.plans import PLANS
 
 PROCESSES = 2
 HOLDS_EACH = 5_000

@@ -15,6 +15,7 @@ from domain.event import Event
 from domain.group import CancelGroup, MemberTask, RetryGroup, StartGroup
 from domain.group_events import GroupEnd, GroupMemberEnded, GroupRetried, GroupStarted
 from domain.ledger_events import CreditsCaptured, CreditsHeld, CreditsReleased
+from domain.pricing import Terms
 from domain.task_events import TaskSubmitted
 from tests.stateful.books import ENDINGS, SETTLEMENTS, Books
 from tests.stateful.plain_books import PRIORITIES, PlainGroup, PlainMember, PlainTask
@@ -157,7 +158,9 @@ class GroupBooks(Books):
         if group_id is None:
             return
         ids = [self.new_id() for _ in self.plain_groups[group_id].members]
-        command = RetryGroup(hold_id=self.new_id(), task_ids=tuple(ids), prices={TYPE: price})
+        again = self.group(group_id).members
+        terms = {member.task_id: Terms(credits=price) for member in again}
+        command = RetryGroup(hold_id=self.new_id(), task_ids=tuple(ids), terms=terms)
         expected = self.plain_groups[group_id].retry(command.hold_id, ids, price, self.now)
         self.check(expected, lambda: self.decide_retry_group(group_id, command))
 

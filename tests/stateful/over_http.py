@@ -16,10 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from adapters.pool import fetch
 from adapters.queue import wake_delayed
 from domain.errors import DomainError
-from domain.plan import PLANS
 from domain.task import PRIORITIES
 from service.identifiers import new_id, parse_id, public_id
 from tests.integration.http.api import PRICE, SETUP, Api
+from tests.plans import PLANS
 from tests.stateful.plain_books import WAITING, PlainAccount, PlainTask
 
 PLAN_NAMES = ["standard", "enterprise"]

@@ -14,10 +14,10 @@ from domain.event import Event, Metadata
 from domain.failure import failure
 from domain.ledger import CreditLedger, GrantCredits, OpenAccount
 from domain.ledger_events import LedgerEvent
-from domain.plan import plan_named
 from domain.task import RetryTask, RunCommand, SubmitTask, Task
 from domain.task_events import TaskAttemptFailed
 from service.identifiers import new_id
+from tests.plans import plan_named
 from tests.stateful.two_workers import CREDITS, LATER, NOW, PRICE, Standing, Step
 
 PLAN = plan_named("unlimited")

@@ -14,6 +14,7 @@ from domain.group_events import GroupEvent
 from domain.ledger import CreditLedger
 from domain.ledger_events import LedgerEvent
 from domain.plan import Plan
+from domain.pricing import Terms
 from domain.task import (
     CancelTask,
     CompleteTask,
@@ -36,7 +37,7 @@ GROUP_ID = UUID(int=500)
 GROUP_HOLD_ID = UUID(int=501)
 NEXT_GROUP_HOLD_ID = UUID(int=502)
 NEW_TASK_IDS = tuple(UUID(int=700 + number) for number in range(10))
-PRICES = {"image_generation": 7}
+NEXT_PRICE = 7
 
 
 def member(number: int, price: int = 10) -> MemberTask:
@@ -49,6 +50,10 @@ def member(number: int, price: int = 10) -> MemberTask:
         queue_seconds_max=600,
         run_seconds_max=60,
     )
+
+
+TERMS = {member(number).task_id: Terms(credits=NEXT_PRICE) for number in range(10)}
+"""Of the members' first tasks."""
 
 
 def starting(
@@ -111,7 +116,8 @@ class Played:
         )
 
     def retry(self, hold_id: UUID = NEXT_GROUP_HOLD_ID) -> Played:
-        command = RetryGroup(hold_id=hold_id, task_ids=NEW_TASK_IDS, prices=PRICES)
+        terms = {one.task_id: Terms(credits=NEXT_PRICE) for one in self.state.undelivered}
+        command = RetryGroup(hold_id=hold_id, task_ids=NEW_TASK_IDS, terms=terms)
         return self.take(
             metering.retry_group(self.group, self.ledger, command, self.plan, metadata())
         )

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from domain.bulk_retry import BulkRetry, retry_all
 from domain.errors import UnknownTaskType
 from domain.plan import Plan
+from domain.pricing import Terms
 from domain.task import Task
 from tests.unit.domain.given import (
     ACCOUNT_ID,
@@ -42,10 +43,10 @@ def retried(
     plan: Plan = ROOMY,
     prices: Mapping[UUID, int] | None = None,
 ) -> BulkRetry:
-    def price(task: Task) -> int:
+    def price(task: Task) -> Terms:
         if task.type == "gone":
             raise UnknownTaskType(task.type)
-        return PRICE if prices is None else prices[task.id]
+        return Terms(credits=PRICE if prices is None else prices[task.id])
 
     ledger = a_ledger(*([grant(funds)] if funds else []))
     holds = {one: UUID(int=one.int + 1_000) for one in tasks}

@@ -28,6 +28,7 @@ from domain.group import (
 )
 from domain.ledger_events import CreditsCaptured, CreditsHeld, CreditsReleased, LedgerEvent
 from domain.plan import Plan
+from domain.pricing import Terms
 from domain.task import (
     CompleteTask,
     ExpireTask,
@@ -44,7 +45,7 @@ from tests.unit.domain.given_group import (
     GROUP_ID,
     NEW_TASK_IDS,
     NEXT_GROUP_HOLD_ID,
-    PRICES,
+    TERMS,
     Played,
     group_in,
     member,
@@ -409,15 +410,14 @@ def test_a_retry_with_the_hold_of_the_run_before_is_refused() -> None:
 
 def test_a_retry_that_cannot_be_paid_changes_nothing() -> None:
     played = Played(credits_granted=20).start(starting(2)).deliver(0).fail(1)
-    command = RetryGroup(
-        hold_id=NEXT_GROUP_HOLD_ID, task_ids=NEW_TASK_IDS, prices={"image_generation": 11}
-    )
+    terms = {member(1).task_id: Terms(credits=11)}
+    command = RetryGroup(hold_id=NEXT_GROUP_HOLD_ID, task_ids=NEW_TASK_IDS, terms=terms)
     with pytest.raises(InsufficientCredits):
         metering.retry_group(played.group, played.ledger, command, played.plan, metadata())
 
 
 def test_a_retry_needs_an_id_for_each_member() -> None:
-    command = RetryGroup(hold_id=NEXT_GROUP_HOLD_ID, task_ids=NEW_TASK_IDS[:1], prices=PRICES)
+    command = RetryGroup(hold_id=NEXT_GROUP_HOLD_ID, task_ids=NEW_TASK_IDS[:1], terms=TERMS)
     with pytest.raises(AssertionError):
         group.decide(group_in("failed").state, command, metadata())
 
@@ -430,7 +430,7 @@ def test_a_retry_needs_an_id_for_each_member() -> None:
     [
         CancelGroup(),
         EndMember(task_id=UUID(int=1), outcome="failed"),
-        RetryGroup(hold_id=NEXT_GROUP_HOLD_ID, task_ids=(), prices={}),
+        RetryGroup(hold_id=NEXT_GROUP_HOLD_ID, task_ids=(), terms={}),
     ],
 )
 def test_no_group_no_verb(command: CancelGroup | EndMember | RetryGroup) -> None:

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from domain.errors import InvalidInput
-from domain.plan import PLANS, STRIDE, Plan, plan_named
+from domain.plan import STRIDE, Plan
+from tests.plans import PLANS, plan_named
 
 
 def test_the_standard_plan_has_the_limits_of_the_mission() -> None:

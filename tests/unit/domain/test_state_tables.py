@@ -48,7 +48,7 @@ from tests.unit.domain.given import (
 from tests.unit.domain.given_group import (
     NEW_TASK_IDS,
     NEXT_GROUP_HOLD_ID,
-    PRICES,
+    TERMS,
     Played,
     group_at_work,
     group_in,
@@ -337,7 +337,7 @@ def test_each_cell_of_the_group(name: str, status: str, outcome: str) -> None:
         "EndMember/lost": EndMember(task_id=task_id, outcome="failed"),
         "EndMember/vain": EndMember(task_id=task_id, outcome="failed"),
         "CancelGroup": CancelGroup(),
-        "RetryGroup": RetryGroup(hold_id=NEXT_GROUP_HOLD_ID, task_ids=NEW_TASK_IDS, prices=PRICES),
+        "RetryGroup": RetryGroup(hold_id=NEXT_GROUP_HOLD_ID, task_ids=NEW_TASK_IDS, terms=TERMS),
     }
     if outcome not in GROUP.states:
         assert_refused_or_quiet(group.decide, before, commands[name], outcome)
