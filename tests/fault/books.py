@@ -33,7 +33,7 @@ TASK_COLUMNS = (
 )
 ACCOUNT_COLUMNS = (
     *("version", "plan", "status", "name", "granted", "available", "held", "captured", "active"),
-    *("opened_at", "updated_at"),
+    *("opened_at", "updated_at", "pending", "expired", "voided", "refunded", "trials"),
 )
 
 
@@ -99,10 +99,12 @@ class Books:
         assert {name: row[name] for name in ACCOUNT_COLUMNS} == {
             name: getattr(balance, name) for name in ACCOUNT_COLUMNS
         }
-        assert balance.granted == balance.available + balance.held + balance.captured
+        there = balance.pending + balance.available + balance.held
+        assert balance.granted == there + balance.captured + balance.expired + balance.voided
         assert balance.available >= 0
         assert balance.held == sum(hold.amount for hold in account.holds.values())
-        assert balance.available == sum(grant.remaining for grant in account.grants)
+        free = sum(grant.remaining for grant in account.grants if not grant.pending)
+        assert balance.available == free - account.overdrawn
 
     def _verify_holds(self) -> None:
         opened = Counter(e.hold_id for e in self.events if isinstance(e, CreditsHeld))

@@ -93,15 +93,17 @@ class PostgresProxy:
         self._tasks.add(task)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            if not self.refusing:
-                server_reader, server_writer = await asyncio.open_unix_connection(self._target)
-                try:
-                    line = _Line(self, reader, writer, server_reader, server_writer)
-                    await line.run()
-                finally:
-                    server_writer.close()
-        writer.close()
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                if not self.refusing:
+                    server_reader, server_writer = await asyncio.open_unix_connection(self._target)
+                    try:
+                        line = _Line(self, reader, writer, server_reader, server_writer)
+                        await line.run()
+                    finally:
+                        server_writer.close()
+        finally:
+            writer.close()
 
     def due(self, step: str, moment: Moment) -> Action | None:
         """The action to take now, if the next fault is due."""

@@ -10,10 +10,13 @@ import sys
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
+import msgspec
+
 from adapters.committer import Committer
 from domain.aggregate import Stream
 from domain.errors import DomainError, LimitReached
 from tests.fault import commands
+from tests.fault.ledger_histories import Entry, Player
 from tests.fault.writers import running
 
 CALLERS = 32
@@ -120,7 +123,22 @@ async def stall(committer: Committer, account_id: UUID, _: int) -> None:
     _say(str(decision.command_id))
 
 
-JOBS = {job.__name__: job for job in (submit, hold, churn, spend_day, stall)}
+async def play(committer: Committer, account_id: UUID, count: int) -> None:
+    """Play on each account that it is told of, with a seed; say each call, its answer, and `end`.
+
+    `count` is its number among the players.
+    """
+
+    def say(entry: Entry) -> None:
+        _say(msgspec.json.encode(entry).decode())
+
+    while line := (await asyncio.to_thread(sys.stdin.readline)).split():
+        dsn, told, seed = sys.argv[2], UUID(line[0]), int(line[1])
+        await Player(committer, dsn, count, seed, say).play(told)
+        _say("end")
+
+
+JOBS = {job.__name__: job for job in (submit, hold, churn, spend_day, stall, play)}
 
 
 async def main(job: str, dsn: str, account_id: str, count: str) -> None:

@@ -70,8 +70,11 @@ class WriterProcess:
 
     def go(self) -> None:
         """Let it begin: so that several begin together."""
+        self.tell("go")
+
+    def tell(self, line: str) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(b"go\n")
+        self._process.stdin.write(f"{line}\n".encode())
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
