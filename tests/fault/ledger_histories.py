@@ -22,9 +22,9 @@ from adapters.mapper import EventMapper
 from domain import ledger
 from domain.errors import CommandRejected, DomainError, InsufficientCredits, Unavailable
 from domain.ledger_events import CreditsCaptured, CreditsGranted
-from domain.plan import plan_named
 from tests.fault import commands
 from tests.fault.ledger_model import LedgerModel, Said
+from tests.plans import plan_named
 
 CREDITS_FIRST = 8
 CALLERS = 3
