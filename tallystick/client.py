@@ -26,7 +26,9 @@ from tallystick.live import follow, follow_async
 from tallystick.models import (
     Account,
     BulkRetry,
+    Grant,
     HistoryEntry,
+    Hold,
     Page,
     Priority,
     StatementLine,
@@ -197,6 +199,14 @@ class Client:
         """The account's movements of credits with `since` <= at < `until`, newest first."""
         query = exchange.times(since=since, until=until)
         return self._pages("/v1/account/statement", query, StatementLine)
+
+    def grants(self) -> Iterator[Grant]:
+        """The account's grants with credits left, in the order in which they are spent."""
+        return self._pages("/v1/account/grants", {}, Grant)
+
+    def holds(self) -> Iterator[Hold]:
+        """The account's open holds, by their ids."""
+        return self._pages("/v1/account/holds", {}, Hold)
 
     def task_types(self) -> Iterator[TaskType]:
         """What can be submitted."""
@@ -423,6 +433,14 @@ class AsyncClient:
         """The account's movements of credits with `since` <= at < `until`, newest first."""
         query = exchange.times(since=since, until=until)
         return self._pages("/v1/account/statement", query, StatementLine)
+
+    def grants(self) -> AsyncIterator[Grant]:
+        """The account's grants with credits left, in the order in which they are spent."""
+        return self._pages("/v1/account/grants", {}, Grant)
+
+    def holds(self) -> AsyncIterator[Hold]:
+        """The account's open holds, by their ids."""
+        return self._pages("/v1/account/holds", {}, Hold)
 
     def task_types(self) -> AsyncIterator[TaskType]:
         """What can be submitted."""

@@ -50,7 +50,7 @@ class Credits(msgspec.Struct, frozen=True, kw_only=True):
 class Money(msgspec.Struct, frozen=True, kw_only=True):
     """What has become of a task's credits: on hold, charged or given back, over all its runs."""
 
-    verdict: Literal["held", "charged", "released", "not_charged"]
+    verdict: Literal["held", "charged", "refunded", "released", "not_charged"]
     credits: int
     sentence: str
 
@@ -288,6 +288,32 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
     version: int = 0
     opened_at: datetime | None = None
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """Credits that came in: `remaining` can be held once it is not `pending`, `held` is held."""
+
+    id: str
+    kind: str
+    remaining: int
+    held: int
+    priority: int = 0
+    effective_at: datetime | None = None
+    expires_at: datetime | None = None
+    pending: bool = False
+    voided: bool = False
+
+
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """Credits set aside for a task, a group, or something outside."""
+
+    id: str
+    amount: int
+    held_at: datetime
+    task_id: str | None = None
+    group_id: str | None = None
+    trial: bool = False
+    expires_at: datetime | None = None
 
 
 class StatementLine(msgspec.Struct, frozen=True, kw_only=True):

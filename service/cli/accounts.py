@@ -46,14 +46,14 @@ def accounts() -> None:
 @json_option
 def open_(name: str | None, plan: str, as_json: bool) -> None:
     """Open an account, without credits."""
-    _bounded("--name", name, NAME_LENGTH_MAX)
+    bounded("--name", name, NAME_LENGTH_MAX)
     account_id = new_id()
 
     async def work(service: Service) -> Balance:
         await service.bus.open_account(account_id, plan=plan, name=name, origin=operator())
-        return await _account(service, account_id)
+        return await account_of(service, account_id)
 
-    _show(with_service(work), as_json=as_json)
+    show_account(with_service(work), as_json=as_json)
 
 
 @accounts.command("list")
@@ -89,7 +89,7 @@ def list_(limit: int, as_json: bool) -> None:
 def show(account: str, as_json: bool) -> None:
     """Show one account and its balance."""
     account_id = parse_id("acct", account)
-    _show(with_service(lambda service: _account(service, account_id)), as_json=as_json)
+    show_account(with_service(lambda service: account_of(service, account_id)), as_json=as_json)
 
 
 @accounts.command()
@@ -107,7 +107,7 @@ def statement(account: str, limit: int, as_json: bool) -> None:
     account_id = parse_id("acct", account)
 
     async def work(service: Service) -> list[StatementLine]:
-        await _account(service, account_id)
+        await account_of(service, account_id)
         return await service.queries.statement(StatementFilter(account_id=account_id), limit=limit)
 
     lines = with_service(work)
@@ -153,8 +153,8 @@ def grant(
     as_json: bool,
 ) -> None:
     """Grant CREDITS to an account."""
-    _bounded("--reason", reason, TEXT_LENGTH_MAX)
-    _bounded("--reference", reference, NAME_LENGTH_MAX)
+    bounded("--reason", reason, TEXT_LENGTH_MAX)
+    bounded("--reference", reference, NAME_LENGTH_MAX)
     account_id = parse_id("acct", account)
 
     async def work(service: Service) -> Balance:
@@ -168,19 +168,21 @@ def grant(
         )
         if not committed.events:
             say("Granted before under this reference: nothing was changed.")
-        return await _account(service, account_id)
+        return await account_of(service, account_id)
 
-    _show(with_service(work), as_json=as_json)
+    show_account(with_service(work), as_json=as_json)
 
 
-async def _account(service: Service, account_id: UUID) -> Balance:
+async def account_of(service: Service, account_id: UUID) -> Balance:
+    """As of now: what time has brought since is settled first. Raises `NotFound`."""
+    await service.ledgers.settle([account_id])
     account = await service.queries.account(account_id)
     if account is None:
         raise NotFound(f"There is no account {public_id('acct', account_id)}.")
     return account
 
 
-def _bounded(option: str, text: str | None, length_max: int) -> None:
+def bounded(option: str, text: str | None, length_max: int) -> None:
     if text is not None and len(text) > length_max:
         raise click.UsageError(f"{option} is longer than {length_max} characters.")
 
@@ -205,7 +207,7 @@ def _line_document(line: StatementLine) -> dict[str, object]:
     return {"position": line.position, **fields}
 
 
-def _show(account: Balance, *, as_json: bool) -> None:
+def show_account(account: Balance, *, as_json: bool) -> None:
     if as_json:
         print_json(_document(account))
     else:

@@ -29,7 +29,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "statement": "service.cli.own_account:statement",
         "types": "service.cli.own_account:types",
         "statistics": "service.cli.statistics:statistics",
-        "accounts": "service.cli.accounts:accounts",
+        "accounts": "service.cli.ledger:accounts",
         "grant": "service.cli.accounts:grant",
         "keys": "service.cli.keys:keys",
         "queue": "service.cli.queue:queue",

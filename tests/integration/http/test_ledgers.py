@@ -14,6 +14,7 @@ from adapters.verification import compare_inline
 from domain.event import CREDITS_MAX
 from service.http.ledgers import ROUTES
 from service.identifiers import new_id, parse_id, public_id
+from tallystick.client import AsyncClient, Client
 from tests.integration.http.api import CREDITS, PRICE, Api
 
 Document = dict[str, Any]
@@ -161,6 +162,26 @@ async def test_a_task_tells_what_was_refunded_of_it(books: Books) -> None:
 
     assert verdicts == [("charged", PRICE - 2), ("refunded", PRICE)]
     assert money["sentence"] == "5 credits are refunded: the whole charge."
+
+
+async def test_the_client_reads_grants_holds_and_a_refunded_task(books: Books) -> None:
+    api = books.api
+    task, hold_id = await _completed(api), await books.hold(7)
+    await books.done("refunds", {"task_id": task["id"]})
+
+    def read() -> None:
+        with Client(api.url, api.secrets["user"]) as client:
+            [hold] = client.holds()
+            [grant] = client.grants()
+            assert (hold.id, hold.amount, grant.remaining, grant.held) == (
+                *(hold_id, 7, CREDITS - 7, 7),
+            )
+            assert client.get(task["id"]).money.verdict == "refunded"  # type: ignore[union-attr]
+
+    await asyncio.to_thread(read)
+    async with AsyncClient(api.url, api.secrets["user"]) as client:
+        assert [hold.id async for hold in client.holds()] == [hold_id]
+        assert [grant.held async for grant in client.grants()] == [7]
 
 
 async def test_the_charge_of_a_groups_member_is_the_groups(books: Books) -> None:
