@@ -109,6 +109,15 @@ def due_at(grant: Grant) -> datetime | None:
     return grant.expires_at
 
 
+def gone_by(grants: Grants, at: datetime) -> int:
+    """Free credits of grants that have expired by then, or were voided."""
+    return sum(
+        grant.remaining
+        for grant in grants
+        if not grant.pending and (due := due_at(grant)) is not None and due <= at
+    )
+
+
 def as_granted(event: CreditsGranted, *, voided: bool = False) -> Grant:
     """A grant that had nothing left, as it comes back by a refund."""
     return Grant(

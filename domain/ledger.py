@@ -84,16 +84,19 @@ def decide(
     What time has brought by `meta.at` (grants that mature or expire, holds that expire) is settled
     first, in the same events, and again after it. Refusals, in this order, after `NotFound` and
     `IllegalTransition`:
-    a grant's are `InvalidInput` (amount, priority, times), then quiet for a known `source_ref`,
+    a grant's are `InvalidInput` (amount, priority, rollover, times), then quiet for a known
+    `source_ref`,
     `AlreadyExists` (grant id), `InvalidInput` (the account's sum), `LimitReached`;
     a hold's are `InvalidInput` (amount), then quiet for the same open hold, `AlreadyExists`
-    (another one of that id), `LimitReached` (active, then daily), `InsufficientCredits`;
+    (another one of that id), `InvalidInput` (its end), `LimitReached` (active, then daily),
+    `InsufficientCredits`;
     an extension's are `HoldNotFound`, `HoldNotYours`, `InvalidInput`, `InsufficientCredits`;
     a capture's are `HoldNotFound`, `HoldNotYours`, `CaptureExceedsHold`;
     a release's are `HoldNotFound`, `HoldNotYours`;
-    a refund's are `InvalidInput` (amount, age), `RefundExceedsCapture`; an adjustment's are
-    `InvalidInput`, then quiet, then those of a grant or `InsufficientCredits`; a closing's is
-    `AccountUnsettled`.
+    a refund's are `InvalidInput` (amount, age), `IllegalTransition` (all of it was refunded),
+    `RefundExceedsCapture`; a void's is `NotFound`, after quiet for one that was voided before;
+    an adjustment's are `InvalidInput`, then quiet, then those of a grant or `InsufficientCredits`;
+    a closing's is `AccountUnsettled`.
     """
     if isinstance(command, OpenAccount):
         return (_opened(ledger, command, meta),)

@@ -56,15 +56,17 @@ class Book:
 
 
 def settle_due(book: Book) -> None:
-    """Mature and expire what is due; one that comes back to a grant that is gone goes after it."""
-    at = book.meta.at
-    while (due := book.ledger.due_at) is not None and due <= at:
+    """Mature and expire what is due; what comes back to a grant that is gone goes after it.
+
+    Moment by moment, so that it comes to the same whether it is done in time or late.
+    """
+    while (moment := book.ledger.due_at) is not None and moment <= book.meta.at:
         ledger = book.ledger
         for grant in ledger.grants:
-            if (grant_due := due_at(grant)) is not None and grant_due <= at:
+            if (grant_due := due_at(grant)) is not None and grant_due <= moment:
                 _settle_grant(book, grant)
         for hold_id, expires_at in ledger.expiring.items():
-            if expires_at <= at:
+            if expires_at <= moment:
                 _expire_hold(book, ledger.holds[hold_id])
 
 

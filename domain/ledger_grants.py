@@ -23,6 +23,7 @@ def granted(book: Book, command: GrantCredits) -> None:
         raise AlreadyExists("There is a grant of that id already.")
     rolled = _rolled_over(book, command)
     amount = command.amount + rolled
+    ledger = book.ledger
     if ledger.balance.granted + amount > CREDITS_MAX:
         raise InvalidInput("The account would hold too many credits.", ("/amount", "is too large"))
     if len(ledger.grants) >= GRANTS_MAX:
@@ -65,10 +66,11 @@ def _rolled_over(book: Book, command: GrantCredits) -> int:
 
 def grant_voided(book: Book, command: VoidGrant) -> None:
     ACCOUNT.target("void", book.ledger.status)
+    if command.grant_id in book.ledger.voided:
+        return
     for grant in book.ledger.grants:
         if grant.id == command.grant_id:
-            if not grant.voided:
-                void(book, grant, command.reason)
+            void(book, grant, command.reason)
             return
     raise NotFound("The account has no grant of that id with credits left.")
 

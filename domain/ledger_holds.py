@@ -131,6 +131,7 @@ def extended(book: Book, command: ExtendHold) -> None:
     _guard_later(command.expires_at, book.meta.at)
     if not command.added and command.expires_at in {None, hold.expires_at}:
         return
+    _guard_longer(hold, command.expires_at)
     _guard_available(book.ledger, command.added, command.plan)
     book.write(
         HoldExtended,
@@ -141,6 +142,12 @@ def extended(book: Book, command: ExtendHold) -> None:
         task_type=hold.task_type,
         reason=command.reason,
     )
+
+
+def _guard_longer(hold: Hold, expires_at: datetime | None) -> None:
+    """A hold without an end of its own cannot be extended to one."""
+    if expires_at is not None and (hold.expires_at is None or expires_at < hold.expires_at):
+        raise InvalidInput("A hold cannot end earlier.", ("/expires_at", "is before its end"))
 
 
 def captured(book: Book, command: CaptureHold) -> None:

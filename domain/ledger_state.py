@@ -15,7 +15,7 @@ from msgspec.structs import asdict, replace
 from domain import balance as totals
 from domain.balance import AccountStatus, Balance
 from domain.event import Event, Metadata
-from domain.grants import Grants, due_at, in_burn_order, moved, overdraft_in, with_grant
+from domain.grants import Grants, due_at, gone_by, in_burn_order, moved, overdraft_in, with_grant
 from domain.ledger_events import (
     AccountClosed,
     AccountFrozen,
@@ -102,7 +102,7 @@ def evolve(ledger: CreditLedger | None, event: Event) -> CreditLedger:
     assert ledger is not None, "an account's first event is its opening"
     balance = totals.evolve(ledger.balance, event)
     folded = _FOLDS[type(event)](ledger, event)
-    return replace(ledger, balance=balance, **(_heard(ledger, balance) | folded))
+    return _heard(replace(ledger, balance=balance, **folded), event.meta.at)
 
 
 def evolved(ledger: CreditLedger, events: Iterable[Event]) -> CreditLedger:
@@ -123,14 +123,22 @@ Fields = dict[str, Any]
 _UNCHANGED: Fields = {}
 
 
-def _heard(ledger: CreditLedger, balance: Balance) -> Fields:
+def _heard(ledger: CreditLedger, at: datetime) -> CreditLedger:
     """What the owner was told of no longer holds once there is enough again."""
-    fields: Fields = {}
-    if ledger.told_at is not None and balance.available >= ledger.told_at:
-        fields["told_at"] = None
-    if ledger.told_exhausted and balance.available > 0:
-        fields["told_exhausted"] = False
-    return fields
+    if ledger.told_at is None and not ledger.told_exhausted:
+        return ledger
+    available = _lasting(ledger, at)
+    if ledger.told_at is not None and available >= ledger.told_at:
+        ledger = replace(ledger, told_at=None)
+    if ledger.told_exhausted and available > 0:
+        ledger = replace(ledger, told_exhausted=False)
+    return ledger
+
+
+def _lasting(ledger: CreditLedger, at: datetime) -> int:
+    """What is available without what came back to grants that are gone, to go in a moment."""
+    gone = gone_by(ledger.grants, at)
+    return ledger.balance.available - max(0, gone - max(0, ledger.overdrawn))
 
 
 def _granted(ledger: CreditLedger, event: CreditsGranted) -> Fields:

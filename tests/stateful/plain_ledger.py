@@ -1,0 +1,486 @@
+"""Credits a second time, counted one by one in plain Python: what the ledger is held against.
+
+Each command answers `ok`, `quiet`, or the code of the refusal, and changes nothing unless `ok`.
+Nothing here is shared with the domain, not even its machines: there are no slices, only single
+credits that know their grant, or `None` where there was none to take them from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from functools import wraps
+from typing import Concatenate, ParamSpec
+from uuid import UUID
+
+BURN_ORDER = ["trial", "promotional", "adjustment", "paid"]
+BEGINNING = datetime.min.replace(tzinfo=UTC)
+FAR = datetime.max.replace(tzinfo=UTC)
+REFUND_DAYS = 400
+MIDDLE = 100
+P = ParamSpec("P")
+
+
+@dataclass
+class PlainClock:
+    """One for all accounts of a history; nobody moves it but the history."""
+
+    now: datetime
+
+
+@dataclass(frozen=True)
+class PlainPlan:
+    active_max: int
+    daily_max: int
+    trials_max: int = 0
+    overdraft_max: int = 0
+    low: int | None = None
+
+
+@dataclass
+class PlainGrant:
+    """Free and held credits of one grant; spent ones stay listed."""
+
+    id: UUID
+    priority: int
+    kind: str
+    free: int
+    begins: datetime | None = None
+    ends: datetime | None = None
+    held: int = 0
+    waiting: bool = False
+    void: bool = False
+
+    def gone(self, at: datetime) -> bool:
+        return self.void or (not self.waiting and self.ends is not None and self.ends <= at)
+
+
+@dataclass
+class PlainHold:
+    """For every single credit its grant, in the order taken."""
+
+    credits: list[UUID | None]
+    ends: datetime | None = None
+    trial: bool = False
+
+
+@dataclass
+class PlainCharge:
+    """What may still be refunded, the last charged last."""
+
+    credits: list[UUID | None]
+    amount: int
+    at: datetime
+
+
+def _all_or_nothing(
+    command: Callable[Concatenate[PlainLedger, P], str],
+) -> Callable[Concatenate[PlainLedger, P], str]:
+    """With what time has brought before the command and after it; or as if it had not been."""
+
+    @wraps(command)
+    def tried(ledger: PlainLedger, /, *given: P.args, **named: P.kwargs) -> str:
+        copy = ledger.copied()
+        copy.lapsed = set()
+        copy.pass_time()
+        answer = command(copy, *given, **named)
+        if answer == "ok":
+            copy.pass_time()
+            vars(ledger).update(vars(copy))
+            ledger.tell()
+        return answer
+
+    return tried
+
+
+@dataclass
+class PlainLedger:
+    clock: PlainClock
+    plan: PlainPlan
+    status: str = "open"
+    granted: int = 0
+    captured: int = 0
+    expired: int = 0
+    voided: int = 0
+    refunded: int = 0
+    trials: int = 0
+    owed: int = 0
+    """Credits taken that no grant had; below zero what came back of them after they were paid."""
+    grants: list[PlainGrant] = field(default_factory=list)
+    holds: dict[UUID, PlainHold] = field(default_factory=dict)
+    charges: dict[UUID, PlainCharge] = field(default_factory=dict)
+    refs: set[str] = field(default_factory=set)
+    day: date = date.min
+    day_holds: int = 0
+    low_when_told: int | None = None
+    told_of_nothing: bool = False
+    tellings: list[str] = field(default_factory=list)
+    asked: bool = False
+    """Whether the command was one after which its owner is told."""
+    period: str | None = None
+    lapsed: set[UUID] = field(default_factory=set)
+    """Holds that this very command finds at their end."""
+
+    def copied(self) -> PlainLedger:
+        """Another one of the same time, to try a command on."""
+        return replace(
+            self,
+            grants=[replace(grant) for grant in self.grants],
+            holds={i: replace(hold, credits=[*hold.credits]) for i, hold in self.holds.items()},
+            charges={i: replace(c, credits=[*c.credits]) for i, c in self.charges.items()},
+            refs={*self.refs},
+            tellings=[*self.tellings],
+        )
+
+    @property
+    def now(self) -> datetime:
+        return self.clock.now
+
+    @property
+    def available(self) -> int:
+        return sum(grant.free for grant in self.grants if not grant.waiting) - self.owed
+
+    @property
+    def pending(self) -> int:
+        return sum(grant.free for grant in self.grants if grant.waiting)
+
+    @property
+    def held(self) -> int:
+        return sum(len(hold.credits) for hold in self.holds.values())
+
+    def in_burn_order(self) -> list[PlainGrant]:
+        """Stable: the earliest first where all else is equal."""
+        return sorted(
+            self.grants, key=lambda g: (g.priority, g.ends or FAR, BURN_ORDER.index(g.kind))
+        )
+
+    def named(self, grant_id: UUID) -> PlainGrant | None:
+        return next((grant for grant in self.grants if grant.id == grant_id), None)
+
+    # Time
+
+    def next_moment(self) -> datetime | None:
+        """The earliest that has come and has not been seen to."""
+        moments = [
+            *(g.begins for g in self.grants if g.waiting),
+            *(g.ends for g in self.grants if g.free and not g.waiting),
+            *(hold.ends for hold in self.holds.values()),
+        ]
+        return min((m for m in moments if m is not None and m <= self.now), default=None)
+
+    def pass_time(self) -> None:
+        self.clear_gone(BEGINNING)
+        while (moment := self.next_moment()) is not None:
+            for grant in self.grants:
+                if grant.waiting and grant.begins is not None and grant.begins <= moment:
+                    grant.waiting = False
+            self.clear_gone(moment)
+            for hold_id, hold in list(self.holds.items()):
+                if hold.ends is not None and hold.ends <= moment:
+                    self.lapsed.add(hold_id)
+                    self.let_go(hold_id)
+            self.clear_gone(BEGINNING)
+            self.clear_gone(moment)
+        if self.low_when_told is not None and self.available >= self.low_when_told:
+            self.low_when_told = None
+        if self.available > 0:
+            self.told_of_nothing = False
+
+    def clear_gone(self, at: datetime) -> None:
+        """Credits of grants that are gone pay what is owed, and are lost."""
+        for grant in self.in_burn_order():
+            while grant.free and grant.gone(at):
+                grant.free -= 1
+                if self.owed > 0:
+                    self.owed -= 1
+                elif grant.void:
+                    self.voided += 1
+                else:
+                    self.expired += 1
+
+    def tell(self) -> None:
+        asked, self.asked = self.asked, False
+        low = self.plan.low
+        if not asked or low is None:
+            return
+        if self.available < low and self.low_when_told is None:
+            self.low_when_told = low
+            self.tellings.append("credits.low")
+        if self.available <= 0 and not self.told_of_nothing:
+            self.told_of_nothing = True
+            self.tellings.append("credits.exhausted")
+
+    # Credits, one by one
+
+    def take_one(self) -> UUID | None:
+        for grant in self.in_burn_order():
+            if grant.free and not grant.waiting:
+                grant.free -= 1
+                return grant.id
+        self.owed += 1
+        return None
+
+    def hold_one(self) -> UUID | None:
+        grant_id = self.take_one()
+        if grant_id is not None and (grant := self.named(grant_id)):
+            grant.held += 1
+        return grant_id
+
+    def put_back(self, grant_id: UUID | None) -> None:
+        grant = None if grant_id is None else self.named(grant_id)
+        if grant is None:
+            self.owed -= 1
+        else:
+            grant.free += 1
+
+    def unhold(self, grant_id: UUID | None) -> None:
+        if grant_id is not None and (grant := self.named(grant_id)):
+            grant.held -= 1
+
+    def let_go(self, hold_id: UUID) -> None:
+        hold = self.holds.pop(hold_id)
+        self.trials -= hold.trial
+        for credit in hold.credits:
+            self.unhold(credit)
+            self.put_back(credit)
+
+    # Commands
+
+    @_all_or_nothing
+    def grant(
+        self,
+        grant_id: UUID,
+        kind: str,
+        amount: int,
+        priority: int,
+        ref: str,
+        *,
+        dates: tuple[datetime | None, datetime | None] = (None, None),
+        follows: UUID | None = None,
+        carried_max: int = 0,
+    ) -> str:
+        begins, ends = dates
+        if self.status == "closed":
+            return "illegal_transition"
+        if amount < 1 or (ends is not None and ends <= max(self.now, begins or self.now)):
+            return "invalid_input"
+        if ref in self.refs:
+            return "quiet"
+        amount += self.carried_over(follows, carried_max)
+        self.refs.add(ref)
+        self.granted += amount
+        waiting = begins is not None and begins > self.now
+        self.grants.append(
+            PlainGrant(grant_id, priority, kind, amount, begins, ends, waiting=waiting)
+        )
+        return "ok"
+
+    def carried_over(self, follows: UUID | None, carried_max: int) -> int:
+        grant = None if follows is None else self.named(follows)
+        if grant is None or grant.waiting:
+            return 0
+        paying = min(grant.free, max(self.owed, 0))
+        lost = grant.free - paying
+        self.owed -= paying
+        self.expired += lost
+        grant.free = 0
+        return min(lost, carried_max)
+
+    @_all_or_nothing
+    def void(self, grant_id: UUID) -> str:
+        if self.status == "closed":
+            return "illegal_transition"
+        grant = self.named(grant_id)
+        if grant is not None and grant.void:
+            return "quiet"
+        if grant is None or not (grant.free or grant.held):
+            return "not_found"
+        self.make_void(grant)
+        return "ok"
+
+    def make_void(self, grant: PlainGrant) -> None:
+        if grant.waiting:
+            self.voided += grant.free
+            grant.free, grant.waiting = 0, False
+        grant.void = True
+        self.clear_gone(self.now)
+
+    @_all_or_nothing
+    def adjust(self, adjustment_id: UUID, amount: int, ref: str) -> str:
+        if self.status == "closed":
+            return "illegal_transition"
+        if amount == 0:
+            return "invalid_input"
+        if ref in self.refs:
+            return "quiet"
+        if -amount > self.available:
+            return "insufficient_credits"
+        self.refs.add(ref)
+        if amount > 0:
+            self.granted += amount
+            self.grants.append(PlainGrant(adjustment_id, MIDDLE, "adjustment", amount))
+        else:
+            for _ in range(-amount):
+                self.take_one()
+            self.voided -= amount
+        return "ok"
+
+    @_all_or_nothing
+    def hold(
+        self,
+        hold_id: UUID,
+        amount: int,
+        *,
+        ends: datetime | None = None,
+        may_be_trial: bool = False,
+    ) -> str:
+        if self.status != "open":
+            return "illegal_transition"
+        if amount < 0:
+            return "invalid_input"
+        if ends is not None and ends <= self.now:
+            return "invalid_input"
+        if refusal := self.over_the_limits():
+            return refusal
+        trial = may_be_trial and amount > 0 and self.trials < self.plan.trials_max
+        amount = 0 if trial else amount
+        if amount and amount > self.available + self.plan.overdraft_max:
+            return "insufficient_credits"
+        self.day_holds += 1
+        self.trials += trial
+        self.asked = True
+        self.holds[hold_id] = PlainHold([self.hold_one() for _ in range(amount)], ends, trial)
+        return "ok"
+
+    def over_the_limits(self) -> str | None:
+        day = max(self.now.astimezone(UTC).date(), self.day)
+        if day != self.day:
+            self.day, self.day_holds = day, 0
+        if len(self.holds) >= self.plan.active_max:
+            return "limit_reached active_tasks_max"
+        if self.day_holds >= self.plan.daily_max:
+            return "limit_reached daily_tasks_max"
+        return None
+
+    def no_hold(self, hold_id: UUID) -> str:
+        return "hold_settled" if hold_id in self.lapsed else "hold_not_found"
+
+    @_all_or_nothing
+    def extend(  # noqa: PLR0911 - one a refusal
+        self, hold_id: UUID, added: int, ends: datetime | None
+    ) -> str:
+        if self.status != "open":
+            return "illegal_transition"
+        hold = self.holds.get(hold_id)
+        if hold is None:
+            return self.no_hold(hold_id)
+        if not added and ends is not None and ends == hold.ends:
+            return "quiet"
+        if added < 0 or (ends is not None and ends < max(self.now, hold.ends or FAR)):
+            return "invalid_input"
+        if not added and ends is None:
+            return "quiet"
+        if added and added > self.available + self.plan.overdraft_max:
+            return "insufficient_credits"
+        self.asked = True
+        hold.credits += [self.hold_one() for _ in range(added)]
+        hold.ends = ends or hold.ends
+        return "ok"
+
+    @_all_or_nothing
+    def settle(self, hold_id: UUID, charge: int) -> str:
+        """Charge so much of a hold, its first credits, and give back the rest."""
+        if self.status == "closed":
+            return "illegal_transition"
+        hold = self.holds.get(hold_id)
+        if hold is None:
+            return self.no_hold(hold_id)
+        if not 0 <= charge <= len(hold.credits):
+            return "capture_exceeds_hold"
+        del self.holds[hold_id]
+        for credit in hold.credits:
+            self.unhold(credit)
+        for credit in hold.credits[charge:]:
+            self.put_back(credit)
+        self.captured += charge
+        self.charges[hold_id] = PlainCharge(hold.credits[:charge], charge, self.now)
+        return "ok"
+
+    @_all_or_nothing
+    def release(self, hold_id: UUID) -> str:
+        if self.status == "closed":
+            return "illegal_transition"
+        if hold_id not in self.holds:
+            return self.no_hold(hold_id)
+        self.let_go(hold_id)
+        return "ok"
+
+    @_all_or_nothing
+    def refund(self, hold_id: UUID, amount: int) -> str:
+        if self.status == "closed":
+            return "illegal_transition"
+        charge = self.charges[hold_id]
+        if amount < 1 or charge.at < self.now - timedelta(days=REFUND_DAYS):
+            return "invalid_input"
+        if charge.amount and not charge.credits:
+            return "illegal_transition"
+        if amount > len(charge.credits):
+            return "refund_exceeds_capture"
+        for _ in range(amount):
+            self.put_back(charge.credits.pop())
+        self.captured -= amount
+        self.refunded += amount
+        return "ok"
+
+    @_all_or_nothing
+    def freeze(self) -> str:
+        if self.status != "open":
+            return "quiet" if self.status == "frozen" else "illegal_transition"
+        self.status = "frozen"
+        return "ok"
+
+    @_all_or_nothing
+    def unfreeze(self) -> str:
+        if self.status != "frozen":
+            return "quiet" if self.status == "open" else "illegal_transition"
+        self.status = "open"
+        return "ok"
+
+    @_all_or_nothing
+    def close(self) -> str:
+        if self.status == "closed":
+            return "quiet"
+        if self.holds or self.available < 0:
+            return "account_unsettled"
+        for grant in self.in_burn_order():
+            self.make_void(grant)
+        self.voided -= self.owed
+        self.owed = 0
+        self.status = "closed"
+        return "ok"
+
+    @_all_or_nothing
+    def change_plan(self, plan: PlainPlan) -> str:
+        if self.status != "open":
+            return "illegal_transition"
+        if plan is self.plan:
+            return "quiet"
+        self.plan = plan
+        return "ok"
+
+    @_all_or_nothing
+    def close_books(self, period: str) -> str:
+        if self.status == "closed":
+            return "illegal_transition"
+        if self.period is not None and period <= self.period:
+            return "quiet"
+        self.period = period
+        return "ok"
+
+    def see_to_it(self) -> str:
+        """What time has brought is entered by nobody's command."""
+        if self.next_moment() is None:
+            return "quiet"
+        self.pass_time()
+        return "ok"

@@ -1,0 +1,82 @@
+"""What time does to a ledger: the same late as in time, and nobody is told of it twice."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from domain import ledger
+from domain.errors import InvalidInput, NotFound
+from domain.ledger import ExtendHold, ReleaseHold, SettleDue, VoidGrant
+from domain.ledger_events import CreditsLow, LedgerEvent
+from tests.unit.domain.given import HOLD_ID, NOON, ROOMY, a_ledger, after, grant, hold, metadata
+
+HOUR = timedelta(hours=1)
+OVERDRAWN = replace(ROOMY, overdraft_max=5)
+TELLING = replace(ROOMY, low_credits=10)
+
+
+def topics(events: tuple[LedgerEvent, ...]) -> list[str]:
+    return [event.TOPIC for event in events]
+
+
+def test_what_is_due_comes_to_the_same_late_as_in_time() -> None:
+    """A hold on what was owed ends before the grant that would have paid for it."""
+    borrowed = replace(hold(5, plan=OVERDRAWN), expires_at=NOON + HOUR)
+    passing = replace(grant(20), expires_at=NOON + 2 * HOUR)
+    before = a_ledger(borrowed, passing)
+    late = after(before, SettleDue(), at=NOON + 3 * HOUR)
+    in_time = after(before, SettleDue(), at=NOON + HOUR)
+    in_time = after(in_time, SettleDue(), at=NOON + 2 * HOUR)
+    assert (late.balance.available, late.balance.expired, late.overdrawn) == (0, 20, 0)
+    assert (in_time.balance.available, in_time.balance.expired, in_time.overdrawn) == (0, 20, 0)
+
+
+@pytest.mark.parametrize("way", ["expires", "is voided"])
+def test_what_comes_back_to_a_grant_that_is_gone_is_no_news(way: str) -> None:
+    passing = replace(grant(20, priority=1), expires_at=NOON + HOUR)
+    before = a_ledger(passing, grant(12, number=2), hold(20, plan=TELLING))
+    before = after(before, hold(3, number=1, plan=TELLING))
+    assert before.told_at == 10
+    at = NOON + 2 * HOUR
+    if way == "is voided":
+        at = NOON
+        before = after(before, VoidGrant(grant_id=passing.grant_id, reason="r"))
+    released = after(before, ReleaseHold(hold_id=HOLD_ID), at=at)
+    assert (released.balance.available, released.told_at) == (9, 10)
+    again = ledger.decide(released, hold(1, number=2, plan=TELLING), metadata(at))
+    assert topics(again) == ["credits.held"]
+
+
+def test_who_had_enough_in_between_is_told_again() -> None:
+    low = a_ledger(grant(12), hold(3, plan=TELLING))
+    enough = after(low, ReleaseHold(hold_id=HOLD_ID))
+    assert (low.told_at, enough.told_at) == (10, None)
+    *_, told = ledger.decide(enough, hold(4, number=1, plan=TELLING), metadata())
+    assert isinstance(told, CreditsLow)
+    assert (told.available, told.threshold) == (8, 10)
+
+
+@pytest.mark.parametrize("ends", [None, NOON + 2 * HOUR], ids=["never", "later"])
+def test_an_extension_makes_no_hold_shorter(ends: object) -> None:
+    before = a_ledger(grant(20), replace(hold(5), expires_at=ends))
+    for added in (0, 1):
+        command = ExtendHold(hold_id=HOLD_ID, plan=ROOMY, added=added, expires_at=NOON + HOUR)
+        with pytest.raises(InvalidInput) as refusal:
+            ledger.decide(before, command, metadata())
+        assert refusal.value.errors == (("/expires_at", "is before its end"),)
+
+
+def test_an_extension_may_only_add() -> None:
+    dated = a_ledger(grant(20), replace(hold(5), expires_at=NOON + HOUR))
+    more = after(dated, ExtendHold(hold_id=HOLD_ID, plan=ROOMY, added=2))
+    assert (more.holds[HOLD_ID].amount, more.holds[HOLD_ID].expires_at) == (7, NOON + HOUR)
+
+
+def test_a_grant_voided_again_is_quiet_also_when_nothing_is_left_of_it() -> None:
+    void = VoidGrant(grant_id=grant(5).grant_id, reason="r")
+    assert ledger.decide(after(a_ledger(grant(5)), void), void, metadata()) == ()
+    with pytest.raises(NotFound):
+        ledger.decide(a_ledger(), void, metadata())
