@@ -35,6 +35,7 @@ from domain.ledger_events import (
     CreditsRefunded,
     CreditsReleased,
     CreditsVoided,
+    GrantKind,
     HoldExpired,
     HoldExtended,
     Slice,
@@ -141,7 +142,7 @@ def _credit(account: BookAccount, amount: int) -> Entry:
     return Entry(account, 0, amount)
 
 
-_GRANTED: Mapping[str, BookAccount] = MappingProxyType(
+GRANTED: Mapping[GrantKind, BookAccount] = MappingProxyType(
     {
         "paid": "granted_paid",
         "promotional": "granted_promotional",
@@ -149,12 +150,13 @@ _GRANTED: Mapping[str, BookAccount] = MappingProxyType(
         "adjustment": "granted_adjustment",
     }
 )
+"""Where the credits of each kind of grant come from."""
 
 
 def _granted(event: CreditsGranted) -> Posting:
     later = event.effective_at is not None and event.effective_at > event.meta.at
     into: BookAccount = "pending" if later else "available"
-    return _debit(_GRANTED[event.kind], event.amount), _credit(into, event.amount)
+    return _debit(GRANTED[event.kind], event.amount), _credit(into, event.amount)
 
 
 def _matured(event: CreditsMatured) -> Posting:

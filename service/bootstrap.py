@@ -10,6 +10,7 @@ import msgspec
 from adapters.addresses import AddressGuard
 from adapters.api_keys import ApiKeys
 from adapters.backlogs import Backlogs
+from adapters.books import Books
 from adapters.clock import DatabaseClock
 from adapters.committer import Committer, CommitterLimits
 from adapters.documents import Documents
@@ -72,6 +73,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     types: TaskTypes
     groups: Groups
     queries: Queries
+    books: Books
     queue: QueueCounter
     backlogs: Backlogs
     alerts: Alerts
@@ -187,6 +189,7 @@ async def open_service(
                 parallel_tasks=settings.group_parallel_tasks,
             ),
             queries=queries,
+            books=Books(pool, mapper),
             queue=queue,
             backlogs=backlogs,
             alerts=Alerts(

@@ -36,6 +36,8 @@ from domain.plan import Plan
 BEGIN = datetime(2026, 3, 30, 20, tzinfo=UTC)
 PLAN = Plan(name="unlimited", overdraft_max=40, trial_tasks=2, low_credits=50)
 KINDS: tuple[GrantKind, ...] = ("paid", "promotional", "trial", "adjustment")
+CLOSED_FROM = 40
+"""Commands before which an account is not closed, so that there is something to close."""
 TYPES = (None, "image_generation", "upscaling")
 
 
@@ -86,7 +88,7 @@ class LedgerHistory:
             UnfreezeAccount(reason="r"),
             ChangePlan(plan="standard"),
             CloseBooks(period=f"{number:06}"),
-            CloseAccount(reason="r"),
+            *([CloseAccount(reason="r")] if number >= CLOSED_FROM else []),
         ]
 
     def _grant(self) -> LedgerCommand:

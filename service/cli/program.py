@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "statistics": "service.cli.statistics:statistics",
         "accounts": "service.cli.ledger:accounts",
         "grant": "service.cli.accounts:grant",
+        "books": "service.cli.books:books",
         "keys": "service.cli.keys:keys",
         "queue": "service.cli.queue:queue",
     }

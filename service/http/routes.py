@@ -7,6 +7,7 @@ import re
 from service.http import (
     accounts,
     attempts,
+    books,
     claims,
     documents,
     events,
@@ -33,7 +34,7 @@ GROUPS: dict[str, tuple[Route, ...]] = {
     "Schedules": schedules.ROUTES,
     "Accounts": (*accounts.ROUTES, *ledger_resource.ROUTES, *ledgers.ROUTES),
     "Workers": (*claims.ROUTES, *attempts.ROUTES, *tick.ROUTES),
-    "Administration": (*keys.ROUTES, *pauses.ROUTES, *statistics.ROUTES),
+    "Administration": (*keys.ROUTES, *pauses.ROUTES, *statistics.ROUTES, *books.ROUTES),
     "Operation": (*vital_signs.ROUTES, *documents.ROUTES),
 }
 ROUTES: tuple[Route, ...] = tuple(route for group in GROUPS.values() for route in group)
