@@ -171,6 +171,7 @@ def test_every_error_has_its_row() -> None:
         "already_tracked",
         "writes_through_committer",
         "event_unreadable",
+        "prices_needed",
         "stream_needed",
         "stream_too_long",
         "internal",
