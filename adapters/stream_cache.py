@@ -27,7 +27,7 @@ class StreamCache:
     """States that are durable, and no others. `trim` brings them back to `streams_max`.
 
     `found_long(aggregate, state)` is told of a state that took more than `SNAPSHOT_EVENTS` events
-    to load: its next loading should not.
+    to load, or to come so far: its next loading should not.
     """
 
     def __init__(
@@ -105,20 +105,19 @@ class StreamCache:
         The last section is read of all streams at once, so that they stand as of one moment.
         """
         states = {stream_id: self._states.get(stream_id) for stream_id in wanted}
-        before = _versions(states)
         while await self._fold_section(cursor, wanted, states):
             pass
-        for (stream_id, state), version in zip(states.items(), before, strict=True):
-            if state is None:
-                continue
-            self._states[stream_id] = state
-            if state.version - version > SNAPSHOT_EVENTS:
-                self._found_long(wanted[stream_id], state)
+        for stream_id, state in states.items():
+            if state is not None:
+                self._states[stream_id] = state
 
     async def _fold_section(
         self, cursor: Cursor, wanted: dict[UUID, Aggregate], states: dict[UUID, Any]
     ) -> bool:
-        """Whether some stream may go on."""
+        """Whether some stream may go on.
+
+        A long way is written down as it goes: should time run out, the next try begins from there.
+        """
         each = max(SECTION_EVENTS_MAX // len(states), SNAPSHOT_EVENTS + 1)
         before = _versions(states)
         await cursor.execute(
@@ -127,8 +126,11 @@ class StreamCache:
         for stream_id, topic, data in await cursor.fetchall():
             event = self._mapper.decode(topic, data)
             states[stream_id] = wanted[stream_id].evolve(states[stream_id], event)
-        after = _versions(states)
-        return any(now - then >= each for then, now in zip(before, after, strict=True))
+        read = [now - then for then, now in zip(before, _versions(states), strict=True)]
+        for (stream_id, state), events in zip(states.items(), read, strict=True):
+            if events > SNAPSHOT_EVENTS:
+                self._found_long(wanted[stream_id], state)
+        return max(read) >= each
 
 
 def _versions(states: Mapping[UUID, Any]) -> list[int]:

@@ -17,6 +17,7 @@ from adapters.committer import Committer
 from adapters.mapper import EventMapper
 from adapters.snapshots import SNAPSHOTS_KEPT, SnapshotWriter
 from adapters.sql import statement
+from adapters.stream_cache import StreamCache
 from domain.aggregate import SNAPSHOT_EVENTS
 from domain.event import Event
 from domain.ledger import CaptureHold, CloseBooks, CreditLedger, SettleDue
@@ -204,10 +205,36 @@ async def test_a_long_stream_is_loaded_in_sections_and_the_next_time_from_a_snap
     _execute(database, LOST)
     state = await _loaded(database, account_id)
     assert state == Books(database).verify().ledgers[account_id]
-    assert _versions(database) == [104]
+    assert _versions(database)[-1] == 100
     decoded.clear()
     assert await _loaded(database, account_id) == state
-    assert decoded == ["ledger.snapshot"]
+    assert decoded == ["ledger.snapshot"] + ["credits.held"] * 3 + ["credits.captured"]
+
+
+async def test_a_long_load_that_runs_out_of_time_is_gone_on_with(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is given up at the third section; the next try need not begin anew."""
+    monkeypatch.setattr(stream_cache, "SECTION_EVENTS_MAX", 20)
+    monkeypatch.setattr(stream_cache, "SNAPSHOT_EVENTS", 9)
+    async with running(database) as committer:
+        account_id = await _opened(committer, 100)
+    _execute(database, LOST)
+    fold, begun = StreamCache._fold_section, list[int]()
+
+    async def timed(cache: StreamCache, cursor: Any, wanted: Any, states: Any) -> bool:
+        version = 0 if states[account_id] is None else states[account_id].version
+        begun.append(version)
+        if begun == [0, 20, 40]:
+            await committer._snapshots.close()
+            raise TimeoutError
+        return await fold(cache, cursor, wanted, states)
+
+    monkeypatch.setattr(StreamCache, "_fold_section", timed)
+    async with running(database) as committer:
+        await _hold(committer, account_id, 1)
+    assert begun[:4] == [0, 20, 40, 40]
+    Books(database).verify()
 
 
 def _a_hold(dsn: str, account_id: UUID) -> Any:
