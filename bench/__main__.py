@@ -8,8 +8,10 @@ import os
 import statistics
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
+from uuid import UUID
 
 from adapters.clock import DatabaseClock
 from bench import database
@@ -33,7 +35,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--peers", action="store_true", help="measure the peers in the same run")
     parser.add_argument("--repeats", type=int, default=REPEATS)
-    parser.add_argument("--only", choices=["claims"], help="measure this alone")
+    parser.add_argument(
+        "--only", choices=["claims", "hot-account", "old-account"], help="measure this alone"
+    )
+    parser.add_argument("--entries", type=int, default=1_000_000, help="past of the old account")
     parser.add_argument("--system", choices=SYSTEMS, help=argparse.SUPPRESS)
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -46,8 +51,8 @@ def main() -> None:
         Path(made).chmod(0o711)
         os.environ[database.FOLDER_VARIABLE] = made
         with database.server():
-            if options.only == "claims":
-                _claims(options.repeats)
+            if options.only:
+                _alone(options.only, options.repeats, options.entries)
             else:
                 _all(options.repeats, peers=options.peers)
 
@@ -59,6 +64,8 @@ def _system(name: str) -> System:
 
 def _part(system: System, words: list[str]) -> None:
     configure_logs(readable=False)  # as in production; the lines go to a file
+    from bench import hot_account, stock_system  # noqa: PLC0415 - each part brings its own imports
+
     match words:
         case ["drain", jobs]:
             sys.stdout.write(f"{run(system.drain(int(jobs)))}\n")
@@ -68,6 +75,12 @@ def _part(system: System, words: list[str]) -> None:
             from bench import replay  # noqa: PLC0415 - each part brings its own imports
 
             sys.stdout.write(f"{run(replay.replay())}\n")
+        case ["submit", account_id, jobs]:
+            run(hot_account.submit(UUID(account_id), int(jobs)))
+        case ["stock", account_id, jobs]:
+            stock_system.submit(UUID(account_id), int(jobs))
+        case ["load", account_id]:
+            sys.stdout.write(f"{run(hot_account.load(UUID(account_id)))}\n")
         case ["work", path]:
             run(cast("object", system.work(recorder(path))))  # type: ignore[arg-type]
         case _:
@@ -88,13 +101,19 @@ def _all(repeats: int, *, peers: bool) -> None:
     sys.stdout.write(table({name: _medians(figures) for name, figures in runs.items()}))
 
 
-def _claims(repeats: int) -> None:
-    from bench import claims  # noqa: PLC0415 - each part brings its own imports
+def _alone(name: str, repeats: int, entries: int) -> None:
+    """One scenario of our own."""
+    from bench import claims, hot_account, old_account  # noqa: PLC0415 - as each part does
 
+    scenarios: dict[str, Callable[[], Figures]] = {
+        "claims": claims.measure,
+        "hot-account": hot_account.measure,
+        "old-account": lambda: old_account.measure(entries),
+    }
     runs = []
     for repeat in range(repeats):
-        _say(f"run {repeat + 1} of {repeats}: claims")
-        runs.append(claims.measure())
+        _say(f"run {repeat + 1} of {repeats}: {name}")
+        runs.append(scenarios[name]())
         _say(line(runs[-1]))
     sys.stdout.write(claims.table(runs))
 

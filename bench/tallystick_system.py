@@ -69,7 +69,7 @@ class Tallystick:
         asyncio.run(self._open_accounts())
 
     async def _open_accounts(self) -> None:
-        async with self._opened() as service:
+        async with self.opened() as service:
             for number in range(ACCOUNTS):
                 account = new_id()
                 await service.bus.open_account(account, plan="unlimited", name=None, origin=ORIGIN)
@@ -83,7 +83,7 @@ class Tallystick:
                 )
 
     @asynccontextmanager
-    async def _opened(self, started: Started | None = None) -> AsyncIterator[Service]:
+    async def opened(self, started: Started | None = None) -> AsyncIterator[Service]:
         settings = Settings(
             database_url=database.dsn(DATABASE),
             data_folder=database.folder() / "data",
@@ -99,21 +99,21 @@ class Tallystick:
 
     async def enqueue(self, jobs: int, enqueuers: int) -> float:
         accounts = self._accounts()
-        async with self._opened() as service:
+        async with self.opened() as service:
 
             async def submit(number: int) -> None:
                 account = accounts[number % ACCOUNTS]
-                await service.bus.submit(_submission(account, number, 0.0), origin=ORIGIN)
+                await service.bus.submit(submission(account, number, 0.0), origin=ORIGIN)
 
             return await timed([submit] * enqueuers, jobs)
 
     async def bulk(self, jobs: int) -> float:
         accounts = self._accounts()
-        async with self._opened() as service:
+        async with self.opened() as service:
 
             async def submit(number: int) -> None:
                 account = accounts[number % ACCOUNTS]
-                submissions = [_submission(account, n, 0.0) for n in range(BULK_TASKS)]
+                submissions = [submission(account, n, 0.0) for n in range(BULK_TASKS)]
                 await service.bus.submit_many(account, submissions, origin=ORIGIN)
 
             return await timed([submit], jobs // BULK_TASKS)
@@ -137,7 +137,7 @@ class Tallystick:
             if run == jobs:
                 ended.set()
 
-        async with self._opened(count) as service:
+        async with self.opened(count) as service:
             worker = service.worker()
             begun = time.perf_counter()
             working = asyncio.create_task(worker.run())
@@ -150,7 +150,7 @@ class Tallystick:
 
     async def claim(self, claims: int, limit: int, *, warm: int) -> float:
         """Seconds for that many full claims, one after the other; the first ones do not count."""
-        async with self._opened() as service:
+        async with self.opened() as service:
             for _ in range(warm):
                 await service.bus.claim("bench", ["noop"], limit)
             begun = time.perf_counter()
@@ -160,20 +160,20 @@ class Tallystick:
             return time.perf_counter() - begun
 
     async def work(self, started: Started) -> None:
-        async with self._opened(started) as service:
+        async with self.opened(started) as service:
             await service.worker().run()
 
     async def send(self, pause: Callable[[], Awaitable[None]], jobs: int) -> None:
         accounts = self._accounts()
-        async with self._opened() as service:
+        async with self.opened() as service:
             for number in range(jobs):
                 account = accounts[number % ACCOUNTS]
-                submission = _submission(account, number, time.time())
-                await service.bus.submit(submission, origin=ORIGIN)
+                sent = submission(account, number, time.time())
+                await service.bus.submit(sent, origin=ORIGIN)
                 await pause()
 
 
-def _submission(account: UUID, number: int, sent: float) -> Submission:
+def submission(account: UUID, number: int, sent: float) -> Submission:
     return Submission(
         task_id=new_id(),
         account_id=account,
