@@ -48,6 +48,7 @@ from service.price_files import load_plans, load_prices
 from service.pricing import Pricing
 from service.publications import Publications, PublishedPrices
 from service.push import Push
+from service.quotes import Quotes
 from service.schedules import ScheduleLimits, Schedules
 from service.settings import Settings
 from service.task_types import TaskTypes, discover
@@ -70,6 +71,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     holds: Holds
     bulk_retries: BulkRetries
     gates: Gates
+    quotes: Quotes
     types: TaskTypes
     groups: Groups
     queries: Queries
@@ -166,7 +168,7 @@ async def open_service(
         await publications.publish_prices(prices)
         await publications.publish_plans(plans)
         queries = Queries(pool)
-        ledgers = Ledgers(bus, queries)
+        ledgers, gates = Ledgers(bus, queries), Gates(bus, types, pool)
         yield Service(
             settings=settings,
             dsn=dsn,
@@ -179,7 +181,8 @@ async def open_service(
             schedules=Schedules(bus, types, _schedule_limits(settings)),
             ledgers=ledgers,
             holds=Holds(bus, ledgers, LedgerLog(mapper)),
-            gates=Gates(bus, types, pool),
+            gates=gates,
+            quotes=Quotes(bus, types, gates),
             types=types,
             groups=Groups(
                 bus,

@@ -168,7 +168,7 @@ class CommandBus:
         Where a result can be reused, the task is completed with it and charged by the same commit.
         """
         account_id, task_id = submission.account_id, submission.task_id
-        [submittal] = await self._submittals([submission])
+        submittal = await self.submittal(submission)
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             account = account_in(states, account_id)
@@ -222,6 +222,14 @@ class CommandBus:
         return await self._reuse.submittals(
             [(self._submit_command(submission), submission.cache) for submission in submissions]
         )
+
+    async def submittal(self, submission: Submission) -> Submittal:
+        """How a submission is carried out today: with its price, maybe by a result that is there.
+
+        Raises as `submit` does.
+        """
+        [submittal] = await self._submittals([submission])
+        return submittal
 
     def submit_command(self, submission: Submission) -> task.SubmitTask:
         """What a submission comes to today, with its type's price. Raises as `submit` does."""

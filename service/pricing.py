@@ -99,6 +99,11 @@ class Pricing:
             return DECLARED
         return self._prices.version
 
+    def floor_of(self, handler: Handler) -> int:
+        """What a task of the type costs that is of no units, and has no options."""
+        price = self.price_of(handler)
+        return bill_of(price, dict.fromkeys(price.units, Decimal(0))).credits
+
     def estimate(self, handler: Handler, task_input: msgspec.Struct) -> Estimate:
         """Today's price of a task. Raises `InvalidInput` where the type cannot estimate it."""
         price = self.price_of(handler)

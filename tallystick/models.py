@@ -340,11 +340,46 @@ class StatementLine(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class QuoteRefusal(msgspec.Struct, frozen=True, kw_only=True):
+    """What the submission would be answered now; `code` is that of the error."""
+
+    code: str
+    status: int
+    detail: str
+    required: int | None = None
+    available: int | None = None
+    limit: str | None = None
+    maximum: int | None = None
+    retry_after_seconds: int | None = None
+    state: str | None = None
+
+
+class Quote(msgspec.Struct, frozen=True, kw_only=True):
+    """What a task would cost.
+
+    `credits` would be held, nothing for a free `trial`; `price` is asked without one. `breakdown`
+    is how it comes about, with exact decimals as text. Where it is not `accepted`, `refusal` says
+    why; a `paused` one would wait.
+    """
+
+    type: str
+    credits: int
+    price: int
+    price_version: str
+    trial: bool
+    reused: bool
+    accepted: bool
+    refusal: QuoteRefusal | None = None
+    paused: tuple[str, ...] = ()
+    breakdown: dict[str, Any] = {}
+
+
 class TaskType(msgspec.Struct, frozen=True, kw_only=True):
     """What can be submitted, at what price; the schemas are JSON Schema."""
 
     name: str
     price_credits: int
+    price: dict[str, Any] = {}
     description: str = ""
     stages: dict[str, int] = {}
     attempt_seconds_max: int = 0

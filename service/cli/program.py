@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "balance": "service.cli.own_account:balance",
         "statement": "service.cli.own_account:statement",
         "types": "service.cli.own_account:types",
+        "quote": "service.cli.quote:quote",
         "statistics": "service.cli.statistics:statistics",
         "accounts": "service.cli.ledger:accounts",
         "grant": "service.cli.accounts:grant",

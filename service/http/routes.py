@@ -18,6 +18,7 @@ from service.http import (
     ledger_resource,
     ledgers,
     pauses,
+    quotes,
     retries,
     schedules,
     statistics,
@@ -29,7 +30,14 @@ from service.http import (
 from service.http.route import Route
 
 GROUPS: dict[str, tuple[Route, ...]] = {
-    "Tasks": (*tasks.ROUTES, *retries.ROUTES, *history.ROUTES, *events.ROUTES, *task_types.ROUTES),
+    "Tasks": (
+        *tasks.ROUTES,
+        *retries.ROUTES,
+        *history.ROUTES,
+        *events.ROUTES,
+        *task_types.ROUTES,
+        *quotes.ROUTES,
+    ),
     "Groups": (*groups.ROUTES, *group_history.ROUTES),
     "Schedules": schedules.ROUTES,
     "Accounts": (*accounts.ROUTES, *ledger_resource.ROUTES, *ledgers.ROUTES),
