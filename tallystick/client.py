@@ -201,7 +201,6 @@ class Client:
         query = exchange.times(since=since, until=until)
         return self._pages("/v1/account/statement", query, StatementLine)
 
-<<<<<<< HEAD
     def grants(self) -> Iterator[Grant]:
         """The account's grants with credits left, in the order in which they are spent."""
         return self._pages("/v1/account/grants", {}, Grant)
@@ -209,7 +208,7 @@ class Client:
     def holds(self) -> Iterator[Hold]:
         """The account's open holds, by their ids."""
         return self._pages("/v1/account/holds", {}, Hold)
-=======
+
     def quote(
         self,
         type: str,  # noqa: A002 - the field's name
@@ -221,7 +220,6 @@ class Client:
         """What a task would cost, and whether it would be accepted now; nothing is held."""
         body = exchange.submission(type, input, priority, None, None, cache=cache)
         return self._call(exchange.post("/v1/quotes", body, key=None), Quote)
->>>>>>> 6d1de5a (Quote tasks before they are submitted, and show prices, plans and trials)
 
     def task_types(self) -> Iterator[TaskType]:
         """What can be submitted."""
@@ -449,7 +447,6 @@ class AsyncClient:
         query = exchange.times(since=since, until=until)
         return self._pages("/v1/account/statement", query, StatementLine)
 
-<<<<<<< HEAD
     def grants(self) -> AsyncIterator[Grant]:
         """The account's grants with credits left, in the order in which they are spent."""
         return self._pages("/v1/account/grants", {}, Grant)
@@ -457,7 +454,7 @@ class AsyncClient:
     def holds(self) -> AsyncIterator[Hold]:
         """The account's open holds, by their ids."""
         return self._pages("/v1/account/holds", {}, Hold)
-=======
+
     async def quote(
         self,
         type: str,  # noqa: A002 - the field's name
@@ -469,7 +466,6 @@ class AsyncClient:
         """What a task would cost, and whether it would be accepted now; nothing is held."""
         body = exchange.submission(type, input, priority, None, None, cache=cache)
         return await self._call(exchange.post("/v1/quotes", body, key=None), Quote)
->>>>>>> 6d1de5a (Quote tasks before they are submitted, and show prices, plans and trials)
 
     def task_types(self) -> AsyncIterator[TaskType]:
         """What can be submitted."""
