@@ -36,7 +36,10 @@ def test_every_operation_says_what_it_is_who_may_and_how_it_fails() -> None:
 
 
 def test_every_post_that_creates_or_moves_money_takes_an_idempotency_key() -> None:
-    """A claim has its lease, a tick its queue; the others change nothing the second time."""
+    """A claim has its lease, a tick its queue; a quote writes nothing.
+
+    The others change nothing the second time.
+    """
     without = {r.path for r in ROUTES if r.method == "POST" and not r.idempotent}
 
     assert without == {
@@ -45,6 +48,7 @@ def test_every_post_that_creates_or_moves_money_takes_an_idempotency_key() -> No
         "/v1/worker/tasks/{id}/heartbeat",
         "/v1/worker/tasks/{id}/progress",
         "/v1/keys/{id}/revoke",
+        "/v1/quotes",
     }
 
 
