@@ -76,6 +76,10 @@ __all__ = [
 ]
 
 
+_TAKING = (HoldCredits, ExtendHold, VoidGrant, AdjustCredits, SettleDue)
+"""Commands after which fewer credits may be available."""
+
+
 def decide(
     ledger: CreditLedger | None, command: LedgerCommand, meta: Metadata
 ) -> tuple[LedgerEvent, ...]:
@@ -109,7 +113,7 @@ def decide(
     if len(book.events) == due and not isinstance(command, SettleDue):
         return ()
     settle_due(book)
-    if isinstance(command, HoldCredits | ExtendHold):
+    if isinstance(command, _TAKING) and command.plan is not None:
         tell_owner(book, command.plan)
     return tuple(book.events)
 

@@ -67,6 +67,7 @@ class VoidGrant(msgspec.Struct, frozen=True, kw_only=True):
 
     grant_id: UUID
     reason: str
+    plan: Plan | None = None
 
 
 class AdjustCredits(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +77,7 @@ class AdjustCredits(msgspec.Struct, frozen=True, kw_only=True):
     amount: int
     source_ref: str
     reason: str
+    plan: Plan | None = None
 
 
 class HoldCredits(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,7 +144,12 @@ class RefundCapture(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SettleDue(msgspec.Struct, frozen=True, kw_only=True):
-    """Do what time has brought: grants mature and expire, holds expire. Quiet when nothing is."""
+    """Do what time has brought: grants mature and expire, holds expire. Quiet when nothing is.
+
+    As with every command that has one, `plan` says when the owner is told that little is left.
+    """
+
+    plan: Plan | None = None
 
 
 class CloseBooks(msgspec.Struct, frozen=True, kw_only=True):

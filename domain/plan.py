@@ -76,6 +76,10 @@ class Plans:
                 "There is no such plan.", ("/plan", f"must be one of {choice}")
             ) from None
 
+    def known(self, name: str) -> Plan | None:
+        """The plan, or None where an account is on one that is no longer in force."""
+        return self._plans.get(name)
+
     def stride_of(self, name: str) -> int:
         """How far a task moves the turn of an account of that plan; as of weight 1 if unknown."""
         plan = self._plans.get(name)

@@ -55,6 +55,9 @@ class Ledgers:
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             current = asked.of(states)
             made = command(current) if callable(command) else command
+            if isinstance(made, ledger.VoidGrant | ledger.AdjustCredits | ledger.SettleDue):
+                plan = self._bus.plans.known(current.balance.plan)
+                made = msgspec.structs.replace(made, plan=plan)
             return ledger.decide(current, made, meta)
 
         return await self._bus.execute(
@@ -119,14 +122,14 @@ class Ledgers:
             found[:] = await find(cursor, taken)
             return found
 
-        await self._bus.execute(_settling(found), TIME, find=remember)
+        await self._bus.execute(self._settling(found), TIME, find=remember)
         return len(found)
 
     async def settle(self, account_ids: Sequence[UUID]) -> bool:
         """Make these accounts' rows right as of now; whether time had changed one of them."""
         due = [Stream(LEDGERS, account_id) for account_id in await self._queries.due(account_ids)]
         if due:
-            await self._bus.execute(_settling(due), TIME, streams=tuple(due))
+            await self._bus.execute(self._settling(due), TIME, streams=tuple(due))
         return bool(due)
 
     async def state(self, account_id: UUID) -> CreditLedger:
@@ -135,13 +138,13 @@ class Ledgers:
         committed = await self.carry_out(asked, ledger.SettleDue())
         return account_in(committed.states, account_id)
 
+    def _settling(self, streams: Sequence[Stream]) -> Callable[[States, Metadata], Sequence[Event]]:
+        def decide(states: States, meta: Metadata) -> Sequence[Event]:
+            events: list[Event] = []
+            for stream in streams:
+                current: CreditLedger = states[stream.id]
+                plan = self._bus.plans.known(current.balance.plan)
+                events += ledger.decide(current, ledger.SettleDue(plan=plan), meta)
+            return events
 
-def _settling(streams: Sequence[Stream]) -> Callable[[States, Metadata], Sequence[Event]]:
-    def decide(states: States, meta: Metadata) -> Sequence[Event]:
-        return [
-            event
-            for stream in streams
-            for event in ledger.decide(states[stream.id], ledger.SettleDue(), meta)
-        ]
-
-    return decide
+        return decide

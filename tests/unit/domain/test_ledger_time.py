@@ -9,7 +9,14 @@ from msgspec.structs import replace
 
 from domain import ledger
 from domain.errors import InvalidInput, NotFound
-from domain.ledger import ExtendHold, ReleaseHold, SettleDue, VoidGrant
+from domain.ledger import (
+    AdjustCredits,
+    ExtendHold,
+    LedgerCommand,
+    ReleaseHold,
+    SettleDue,
+    VoidGrant,
+)
 from domain.ledger_events import CreditsLow, LedgerEvent
 from tests.unit.domain.given import HOLD_ID, NOON, ROOMY, a_ledger, after, grant, hold, metadata
 
@@ -80,3 +87,25 @@ def test_a_grant_voided_again_is_quiet_also_when_nothing_is_left_of_it() -> None
     assert ledger.decide(after(a_ledger(grant(5)), void), void, metadata()) == ()
     with pytest.raises(NotFound):
         ledger.decide(a_ledger(), void, metadata())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        SettleDue(plan=TELLING),
+        VoidGrant(grant_id=grant(8).grant_id, reason="r", plan=TELLING),
+        AdjustCredits(adjustment_id=HOLD_ID, amount=-8, source_ref="a", reason="r", plan=TELLING),
+    ],
+    ids=["expiry", "void", "adjustment"],
+)
+def test_the_owner_is_told_however_credits_went(command: LedgerCommand) -> None:
+    lasting, passing = grant(5, number=2), replace(grant(8), expires_at=NOON + HOUR)
+    at = NOON + HOUR if isinstance(command, SettleDue) else NOON
+    events = ledger.decide(a_ledger(lasting, passing), command, metadata(at))
+    *_, told = events
+    assert isinstance(told, CreditsLow)
+    assert (told.available, told.threshold) == (5, 10)
+
+
+def test_nothing_is_told_where_nothing_happened() -> None:
+    assert ledger.decide(a_ledger(grant(5)), SettleDue(plan=TELLING), metadata()) == ()
