@@ -21,6 +21,7 @@ from adapters.log import EventLog, Pool
 from adapters.mapper import EventMapper
 from adapters.migrate import migrate
 from adapters.object_storage import ObjectStorage
+from adapters.past_ledgers import PastLedgers
 from adapters.pool import open_pool
 from adapters.projector import Projector, ProjectorLimits
 from adapters.queries import Queries
@@ -76,6 +77,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     groups: Groups
     queries: Queries
     books: Books
+    past_ledgers: PastLedgers
     queue: QueueCounter
     backlogs: Backlogs
     alerts: Alerts
@@ -169,6 +171,7 @@ async def open_service(
         await publications.publish_plans(plans)
         queries = Queries(pool)
         ledgers, gates = Ledgers(bus, queries), Gates(bus, types, pool)
+        log = EventLog(pool, mapper, wakeup, poll_seconds=settings.poll_seconds)
         yield Service(
             settings=settings,
             dsn=dsn,
@@ -193,6 +196,7 @@ async def open_service(
             ),
             queries=queries,
             books=Books(pool, mapper),
+            past_ledgers=PastLedgers(pool, mapper, log),
             queue=queue,
             backlogs=backlogs,
             alerts=Alerts(
@@ -204,7 +208,7 @@ async def open_service(
             documents=documents,
             plans=plans,
             pricing=pricing,
-            log=EventLog(pool, mapper, wakeup, poll_seconds=settings.poll_seconds),
+            log=log,
             wakeup=wakeup,
             leases=Leases(pool, settings.lease_seconds),
             keys=ApiKeys(pool, cache_seconds=settings.key_cache_seconds),

@@ -78,6 +78,9 @@ class LedgerHistory:
             *(self._grant, self._hold, self._hold, self._end, self._end, self._refund),
             *(self._extend, self._adjust, self._void, self._settle),
         )
+        assert self.state is not None
+        if self.state.status == "frozen" and random.random() < 0.4:
+            return UnfreezeAccount(reason="r")
         if random.random() < 0.05:
             return random.choice(self._seldom(number))
         return random.choice(choices)()
@@ -85,7 +88,6 @@ class LedgerHistory:
     def _seldom(self, number: int) -> list[LedgerCommand]:
         return [
             FreezeAccount(reason="r"),
-            UnfreezeAccount(reason="r"),
             ChangePlan(plan="standard"),
             CloseBooks(period=f"{number:06}"),
             *([CloseAccount(reason="r")] if number >= CLOSED_FROM else []),

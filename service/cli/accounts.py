@@ -17,6 +17,7 @@ from projections.statement import Line
 from service.bootstrap import Service
 from service.cli.administration import operator, with_service
 from service.cli.output import json_option, print_fields, print_json, print_table, say
+from service.cli.past_account import show_past_account
 from service.identifiers import Prefix, new_id, parse_id, public_id
 
 _PREFIXES: dict[str, Prefix] = {
@@ -85,10 +86,14 @@ def list_(limit: int, as_json: bool) -> None:
 
 @accounts.command()
 @click.argument("account")
+@click.option("--at", help="As of this version or time (ISO 8601), with grants and open holds.")
 @json_option
-def show(account: str, as_json: bool) -> None:
+def show(account: str, at: str | None, as_json: bool) -> None:
     """Show one account and its balance."""
     account_id = parse_id("acct", account)
+    if at is not None:
+        show_past_account(account_id, at, as_json=as_json)
+        return
     show_account(with_service(lambda service: account_of(service, account_id)), as_json=as_json)
 
 

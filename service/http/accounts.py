@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from adapters.decision import States
+from adapters.past_ledgers import PastLedger
 from adapters.pool import fetch
 from adapters.queries import StatementFilter, StatementLine
 from adapters.sql import statement
@@ -19,14 +20,22 @@ from domain.errors import NotFound
 from domain.event import CREDITS_MAX, Count, Credits, Name, Text, Timestamp
 from domain.ledger import GRANT_PRIORITY_DEFAULT, GrantCredits
 from domain.ledger_events import GrantKind
+from domain.ledger_state import day_of
 from projections.statement import LineKind
 from service.http.answer import Answer, Headers, etag, json_answer
 from service.http.call import Call, Reply
+from service.http.grant_resource import (
+    GrantResource,
+    HoldResource,
+    grant_resource,
+    hold_resource,
+)
 from service.http.pages import Page, Paging, page_answer, page_limit, position_of
 from service.http.route import ADMIN, USER, route
 from service.http.task_resource import AccountId
 from service.identifiers import new_id, parse_id, public_id
 from service.ledgers import Asked
+from service.past_accounts import AT_LENGTH_MAX, past_account
 
 SETTLING = ("overloaded", "shutting_down", "outcome_unknown")
 """A read that finds something due enters it in the log first, which may fail as a command does."""
@@ -59,6 +68,33 @@ class NewGrant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rollover_max: Credits = 0
 
 
+class Due(msgspec.Struct, frozen=True, kw_only=True):
+    """What time had brought, such as `credits.expired`, without being in the log yet."""
+
+    type: str
+    amount: int
+
+
+class AsOf(msgspec.Struct, frozen=True, kw_only=True):
+    """When the account was as it is shown: after the event of `version`, at `position` of the log.
+
+    What was due by `at` and not in the log yet is `settled` in what is shown.
+    """
+
+    at: datetime
+    version: int
+    position: int
+    settled: list[Due]
+    grants: list[GrantResource]
+    holds: list[HoldResource]
+
+
+class AsOfQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """The account as of `at`, a version or a time; as of now without it."""
+
+    at: Annotated[str, Meta(min_length=1, max_length=AT_LENGTH_MAX)] | None = None
+
+
 class AccountResource(msgspec.Struct, frozen=True, kw_only=True):
     """granted = pending + available + held + captured + expired + voided, always.
 
@@ -83,6 +119,7 @@ class AccountResource(msgspec.Struct, frozen=True, kw_only=True):
     trials: int
     opened_at: datetime
     updated_at: datetime
+    as_of: AsOf | UnsetType = UNSET
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,11 +175,17 @@ class StatementEntry(msgspec.Struct, frozen=True, kw_only=True):
     "GET",
     "/v1/account",
     scopes=USER,
+    given=AsOfQuery,
     answers={200: OwnAccount},
     refusals=("not_found", *SETTLING),
 )
-async def get_own_account(call: Call) -> Answer:
-    """The key's own account: balance, limits, and what is used of them."""
+async def get_own_account(call: Call, query: AsOfQuery) -> Answer:
+    """The key's own account: balance, limits, and what is used of them.
+
+    With `at` it is what it was then, exactly, with its grants and open holds in `as_of`.
+    """
+    if query.at is not None:
+        return await _own_past(call, query.at)
     balance = await _balance(call, call.account_id)
     plan = call.service.plans.named(balance.plan)
     parameters = {"account_id": balance.id}
@@ -219,11 +262,18 @@ async def list_accounts(call: Call, query: Paging) -> Answer:
     "GET",
     "/v1/accounts/{id}",
     scopes=ADMIN,
+    given=AsOfQuery,
     answers={200: AccountResource},
     refusals=("not_found", *SETTLING),
 )
-async def get_account(call: Call) -> Answer:
-    """One account and its balance."""
+async def get_account(call: Call, query: AsOfQuery) -> Answer:
+    """One account and its balance.
+
+    With `at` it is what it was then, exactly, with its grants and open holds in `as_of`.
+    """
+    if query.at is not None:
+        past = await past_account(call.service, call.id("acct"), query.at)
+        return json_answer(past_resource(past))
     balance = await _balance(call, call.id("acct"))
     headers: Headers = [(b"cache-control", b"private, no-cache"), (b"etag", etag(balance.version))]
     return json_answer(account_resource(balance), headers=headers)
@@ -297,6 +347,31 @@ def account_resource(balance: Balance) -> AccountResource:
         opened_at=balance.opened_at,
         updated_at=balance.updated_at,
     )
+
+
+async def _own_past(call: Call, at: str) -> Answer:
+    past = await past_account(call.service, call.account_id, at)
+    plan = call.service.plans.named(past.ledger.balance.plan)
+    _, made = day_of(past.ledger, past.at)
+    limits = Limits(
+        active_tasks=Limit(maximum=plan.active_tasks_max, used=past.ledger.balance.active),
+        daily_tasks=Limit(maximum=plan.daily_tasks_max, used=made),
+    )
+    return json_answer(OwnAccount(**msgspec.structs.asdict(past_resource(past)), limits=limits))
+
+
+def past_resource(past: PastLedger) -> AccountResource:
+    """The account as it was, under the version that it had in the log."""
+    as_of = AsOf(
+        at=past.at,
+        version=past.version,
+        position=past.position,
+        settled=[Due(type=e.TOPIC, amount=getattr(e, "amount", 0)) for e in past.settled],
+        grants=list(map(grant_resource, past.ledger.grants)),
+        holds=list(map(hold_resource, past.ledger.holds.values())),
+    )
+    shown = account_resource(past.ledger.balance)
+    return msgspec.structs.replace(shown, version=past.version, as_of=as_of)
 
 
 def _opened(account_id: UUID, states: States) -> Reply:

@@ -18,7 +18,8 @@ from service.command_bus import Once
 from service.http.accounts import AccountResource, account_resource
 from service.http.answer import Answer
 from service.http.call import Call, Reply
-from service.http.ledger_resource import HoldId, HoldResource, hold_in
+from service.http.grant_resource import HoldId, HoldResource
+from service.http.ledger_resource import hold_in
 from service.http.preferences import expected_versions
 from service.http.route import ADMIN, Handler, Route, route
 from service.http.task_resource import TaskId
