@@ -110,7 +110,7 @@ def decide(
     settle_due(book)
     due = len(book.events)
     _DECIDERS[type(command)](book, command)
-    if len(book.events) == due and not isinstance(command, SettleDue):
+    if not book.events or (len(book.events) == due and not isinstance(command, SettleDue)):
         return ()
     settle_due(book)
     if isinstance(command, _TAKING) and command.plan is not None:
