@@ -215,7 +215,9 @@ class LedgerPlay(RuleBasedStateMachine):
         self.check(expected, command)
 
     def hold_id(self, index: int) -> UUID:
-        """An open one, or if there is none one that has ended."""
+        """An open one, made for it if there is none; seldom one that has ended, or none at all."""
+        if not self.plain.holds and index < 4:
+            self._hold(3 + index, 5 * HOUR, trial=False)
         ids = [*self.plain.holds][::-1] or [*self.plain.charges][::-1] or [NOBODY]
         return ids[index % len(ids)]
 
@@ -228,12 +230,20 @@ class LedgerPlay(RuleBasedStateMachine):
         expected = self.plain.extend(hold_id, added, command.expires_at)
         self.check(expected, command, again=added == 0)
 
+    @rule(index=indexes, added=st.integers(0, 2), hours=st.integers(0, 3))
+    def extend_a_little(self, index: int, added: int, hours: int) -> None:
+        """Later than its own end, if it has one."""
+        hold_id = self.hold_id(index)
+        hold = self.plain.holds.get(hold_id)
+        if hold is not None and hold.ends is not None:
+            self.extend(index, added, hold.ends + hours * HOUR - self.clock.now)
+
     @rule(index=indexes, amount=st.integers(-1, 15))
     def capture(self, index: int, amount: int) -> None:
         hold_id = self.hold_id(index)
         self._capture(hold_id, amount)
 
-    @rule(index=indexes, back=st.integers(0, 2))
+    @rule(index=indexes, back=st.integers(-1, 2))
     def capture_most(self, index: int, back: int) -> None:
         hold_id = self.hold_id(index)
         hold = self.plain.holds.get(hold_id)
@@ -257,6 +267,8 @@ class LedgerPlay(RuleBasedStateMachine):
         self._refund(index, lambda left: left)
 
     def _refund(self, index: int, amount_of: Callable[[int], int]) -> None:
+        if not self.plain.charges:
+            self.capture_most(0, back=0)
         charged = [*self.plain.charges][::-1]
         if not charged:
             return
@@ -303,6 +315,7 @@ class LedgerPlay(RuleBasedStateMachine):
             self._grant("paid", 1, f"{self.numbers}", follows=self.grant_id(0), carried_max=2)
         if ending == "release":
             self.release(0)
+            self._hold(1, None, trial=False)
         elif ending != "stays":
             self.capture_most(0, back=2 * (ending == "part"))
         for part in refunds:
@@ -310,13 +323,20 @@ class LedgerPlay(RuleBasedStateMachine):
 
     # The account
 
-    @rule()
-    def freeze(self) -> None:
-        self.check(self.plain.freeze(), ledger.FreezeAccount(reason="disputed"))
+    @rule(chance=st.integers(0, 5))
+    def freeze(self, chance: int) -> None:
+        """Seldom, and not for long: little can be held meanwhile."""
+        if chance == 5 or self.plain.status != "open":
+            self.check(self.plain.freeze(), ledger.FreezeAccount(reason="disputed"))
 
     @rule()
     def unfreeze(self) -> None:
         self.check(self.plain.unfreeze(), ledger.UnfreezeAccount(reason="settled"))
+
+    @rule()
+    def unfreeze_soon(self) -> None:
+        if self.plain.status == "frozen":
+            self.unfreeze()
 
     @rule(chance=st.integers(0, 9))
     def close(self, chance: int) -> None:

@@ -18,7 +18,6 @@ from adapters.mapper import EventMapper
 from domain import balance, ledger, metering, task
 from domain.aggregate import AGGREGATE_OF
 from domain.balance import Balance
-from domain.errors import DomainError, LimitReached
 from domain.event import Event, Metadata
 from domain.failure import FailureType, failure
 from domain.group import Group
@@ -27,6 +26,7 @@ from domain.ledger_events import GrantKind
 from domain.plan import Plan
 from domain.retry import RetryPolicy
 from domain.task import RetryTask, ReuseResult, RunCommand, SubmitTask, Task
+from tests.stateful.outcomes import tried
 from tests.stateful.plain_books import PlainAccount, PlainTask, submission_refused
 
 BEGIN = datetime(2025, 2, 27, 22, tzinfo=UTC)
@@ -111,12 +111,12 @@ class Play(RuleBasedStateMachine):
 
     def check(self, expected: str, decide: Callable[[], Sequence[Event]]) -> None:
         """Carry out a command that should come to `expected`; and again, which writes nothing."""
-        events, outcome = _tried(decide)
+        events, outcome = tried(decide)
         assert outcome == expected
         for event in events:
             self.append(event)
         if events:
-            again, outcome = _tried(decide)
+            again, outcome = tried(decide)
             assert not again, f"the same command twice wrote twice, then {outcome}"
 
     def append(self, decided: Event) -> None:
@@ -412,17 +412,6 @@ class Play(RuleBasedStateMachine):
             restored = ledger.evolve(restored, event)
         assert restored == states[-1]
         states[-1] = restored
-
-
-def _tried(decide: Callable[[], Sequence[Event]]) -> tuple[Sequence[Event], str]:
-    """Events, and `ok`, `quiet` or the refusal's code (with the limit's name)."""
-    try:
-        events = decide()
-    except LimitReached as refusal:
-        return (), f"{refusal.code} {refusal.limit}"
-    except DomainError as refusal:
-        return (), refusal.code
-    return events, "ok" if events else "quiet"
 
 
 def evolved(state: State | None, event: Event) -> State:
