@@ -27,7 +27,9 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """What happened to which task.
 
     `task` is its state after it, or at its start for `progress`, `accepted` (its endpoint goes on
-    with it) and `stalled` (the worker lost its lease). `progress` is set for `progress` alone.
+    with it) and `stalled` (the worker lost its lease, and the task goes on without it). An end that
+    others made is told as well: `failed` where the deadline passed. `progress` is set for
+    `progress` alone.
     """
 
     moment: Moment

@@ -35,6 +35,7 @@ from domain.task import (
 )
 from service.attempt import Attempt, failure_of, perform, retry_after_seconds_of
 from service.command_bus import CommandBus
+from service.fate import ended_elsewhere
 from service.hooks import Hooks, Moment, Notice
 from service.identifiers import new_id
 from service.lease_keeper import Held, LeaseKeeper
@@ -235,9 +236,7 @@ class Worker:
             else:
                 result = answered
             quantities = quantities_of(handler, task_input, result)
-        except LeaseLost:
-            return self._lost(held)
-        except BaseException as error:  # a handler may raise anything
+        except BaseException as error:  # a handler may raise anything, our own errors too
             if held.stop_reason is not None and isinstance(error, _STOPPED):
                 return await self._record_stop(held)
             if isinstance(error, TaskCancelled):
@@ -275,14 +274,18 @@ class Worker:
     async def _record_stop(self, held: Held) -> str:
         token = held.task.token
         if held.stop_reason == "lost":
-            return self._lost(held)
+            return await self._lost(held)
         if held.stop_reason == "handed back":
             reason = "the worker is shutting down"
             return await self._record(held, ReleaseTask(token=token, reason=reason))
         return await self._record(held, ConfirmCancel(token=token))
 
-    def _lost(self, held: Held) -> str:
-        self._tell("stalled", held.task)
+    async def _lost(self, held: Held) -> str:
+        """Tell how the run ended meanwhile, or else that its lease is gone."""
+        if (ended := await ended_elsewhere(self._bus, held.task, self.name)) is None:
+            self._tell("stalled", held.task)
+        else:
+            self._tell(_MOMENTS[ended.status], ended)
         return "lost"
 
     async def _record(
@@ -307,7 +310,7 @@ class Worker:
                     command = instead
                     continue
                 _log.warning("end.refused", error=str(refusal))
-                return self._lost(held) if isinstance(refusal, LeaseLost) else "refused"
+                return await self._lost(held)
             except CommandRejected as error:
                 instead = self._instead(held, command, error)
                 if instead is None:
@@ -317,7 +320,7 @@ class Worker:
             except TallystickError as error:
                 _log.warning("end.delayed", error=str(error))
                 if held.stop_reason == "lost":
-                    return self._lost(held)
+                    return await self._lost(held)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, RECORD_PAUSE_SECONDS_MAX)
             else:
@@ -330,6 +333,10 @@ class Worker:
         self._hooks.tell(Notice(moment=moment, worker=self.name, task=task, progress=progress))
 
     async def _reach_stage(self, task: Task, stage: str, percent: int) -> None:
+        """A handler that may not go on hears it in one way; why, the end of its attempt will say.
+
+        So no error that a handler raises by itself is taken for a lost lease.
+        """
         try:
             await self._bus.reach_stage(
                 task.id,
@@ -338,10 +345,8 @@ class Worker:
                 percent=percent,
                 worker=self.name,
             )
-        except IllegalTransition as refusal:
-            if refusal.state == "cancelling":
-                raise TaskCancelled from refusal
-            raise LeaseLost(task.id) from refusal
+        except (IllegalTransition, LeaseLost) as refusal:
+            raise TaskCancelled from refusal
 
 
 _MOMENTS: dict[str, Moment] = {

@@ -22,6 +22,7 @@ from adapters.queue import Leases
 from adapters.reusable_results import ReusableResults
 from domain.task import Task
 from service.command_bus import CommandBus, Origin, Submission
+from service.hooks import Hook, Hooks
 from service.identifiers import new_id
 from service.price_files import shipped_plans
 from service.task_types import TaskTypes
@@ -64,7 +65,7 @@ class Bench:
         await self.bus.submit(submission, origin=ORIGIN)
         return task_id
 
-    def worker(self, **limits: Any) -> Worker:
+    def worker(self, *hooks: Hook, **limits: Any) -> Worker:
         quick = {"poll_seconds": 0.05, "progress_seconds": 0.05, "heartbeat_seconds": 0.1}
         return Worker(
             self.bus,
@@ -74,6 +75,7 @@ class Bench:
             fetch=None,  # type: ignore[arg-type] # these handlers fetch and store nothing
             objects=lambda _: None,  # type: ignore[arg-type,return-value]
             limits=WorkerLimits(**{**quick, **limits}),
+            hooks=Hooks(hooks),
         )
 
     def row(self, query: str, *values: object) -> tuple[Any, ...]:
