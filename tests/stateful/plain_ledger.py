@@ -314,7 +314,7 @@ class PlainLedger:
             return "invalid_input"
         if ref in self.refs:
             return "quiet"
-        if -amount > self.available:
+        if amount < 0 and -amount > self.available:
             return "insufficient_credits"
         self.refs.add(ref)
         if amount > 0:
