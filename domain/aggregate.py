@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain import group, ledger, pause, publication, schedule, task
+from domain import group, ledger, pause, publication, reference, schedule, task
 from domain.event import Event, Metadata
 from domain.group_events import GroupEvent
 from domain.ledger_events import LedgerEvent
@@ -107,6 +107,10 @@ def _never(_: object) -> bool:
     return False
 
 
+def _once_used(_: object) -> bool:
+    return True
+
+
 def _group_ended(state: group.Group) -> bool:
     return state.ended
 
@@ -160,7 +164,13 @@ PUBLICATIONS = Aggregate(
     ended=_never,
     document=_publication_document,
 )
-AGGREGATES = (TASKS, LEDGERS, GROUPS, SCHEDULES, PAUSES, PUBLICATIONS)
+REFERENCES = Aggregate(
+    name="reference",
+    events=frozenset({reference.ReferenceUsed}),
+    evolve=reference.evolve,
+    ended=_once_used,
+)
+AGGREGATES = (TASKS, LEDGERS, GROUPS, SCHEDULES, PAUSES, PUBLICATIONS, REFERENCES)
 AGGREGATE_OF: Mapping[type[Event], Aggregate] = MappingProxyType(
     {event_type: aggregate for aggregate in AGGREGATES for event_type in aggregate.events}
 )

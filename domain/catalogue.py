@@ -39,6 +39,7 @@ from domain.ledger_events import (
 )
 from domain.pause_events import QueuePaused, QueueResumed
 from domain.publication_events import PlansPublished, PricesPublished
+from domain.reference import ReferenceUsed
 from domain.schedule_events import (
     ScheduleCreated,
     ScheduleDeleted,
@@ -109,6 +110,7 @@ EVENTS: tuple[type[Event], ...] = (
     QueueResumed,
     PricesPublished,
     PlansPublished,
+    ReferenceUsed,
 )
 SNAPSHOTS: tuple[type[Event], ...] = (LedgerSnapshot,)
 

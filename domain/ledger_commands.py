@@ -44,7 +44,7 @@ class CloseAccount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GrantCredits(msgspec.Struct, frozen=True, kw_only=True):
-    """The same `source_ref` twice is one grant.
+    """The same `source_ref` twice is one grant. `apart`: a stream of its own remembers it.
 
     `rolls_over` names a grant that ends with this one: its free credits expire, and up to
     `rollover_max` of them are added to the new grant.
@@ -60,6 +60,7 @@ class GrantCredits(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     rolls_over: UUID | None = None
     rollover_max: int = 0
+    apart: bool = False
 
 
 class VoidGrant(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,13 +72,14 @@ class VoidGrant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AdjustCredits(msgspec.Struct, frozen=True, kw_only=True):
-    """Correct the balance up or down by `amount`, once per `source_ref`."""
+    """Correct the balance up or down by `amount`, once per `source_ref`; `apart` as of a grant."""
 
     adjustment_id: UUID
     amount: int
     source_ref: str
     reason: str
     plan: Plan | None = None
+    apart: bool = False
 
 
 class HoldCredits(msgspec.Struct, frozen=True, kw_only=True):

@@ -68,7 +68,7 @@ class CreditsGranted(Event, frozen=True, kw_only=True):
     """Credits came in. `source_ref` names the payment or promotion, once per account.
 
     They can be held from `effective_at` until `expires_at`. `rolled_over` of them came from the
-    grant before, where they expired.
+    grant before, where they expired. With `apart` a stream of its own remembers `source_ref`.
     """
 
     TOPIC: ClassVar[str] = "credits.granted"
@@ -82,6 +82,7 @@ class CreditsGranted(Event, frozen=True, kw_only=True):
     effective_at: Timestamp | None = None
     expires_at: Timestamp | None = None
     rolled_over: Credits = 0
+    apart: bool = False
 
 
 class CreditsMatured(Event, frozen=True, kw_only=True):
@@ -206,6 +207,7 @@ class CreditsVoided(Event, frozen=True, kw_only=True):
     repaid: Credits = 0
     pending: bool = False
     source_ref: Name | None = None
+    apart: bool = False
     reason: Text = ""
 
 

@@ -39,6 +39,7 @@ def granted(book: Book, command: GrantCredits) -> None:
         effective_at=command.effective_at,
         expires_at=command.expires_at,
         rolled_over=rolled,
+        apart=command.apart,
     )
 
 
@@ -107,6 +108,7 @@ def adjusted(book: Book, command: AdjustCredits) -> None:
         slices=burn(ledger.grants, taken),
         source_ref=command.source_ref,
         reason=command.reason,
+        apart=command.apart,
     )
 
 
@@ -117,4 +119,5 @@ def _as_grant(command: AdjustCredits) -> GrantCredits:
         amount=command.amount,
         source_ref=command.source_ref,
         reason=command.reason,
+        apart=command.apart,
     )

@@ -144,8 +144,15 @@ def _lasting(ledger: CreditLedger, at: datetime) -> int:
 def _granted(ledger: CreditLedger, event: CreditsGranted) -> Fields:
     return {
         "grants": with_grant(ledger.grants, event),
-        "source_refs": ledger.source_refs.set(event.source_ref, None),
+        "source_refs": _references(ledger, event),
     }
+
+
+def _references(ledger: CreditLedger, event: CreditsGranted | CreditsVoided) -> Map[str, None]:
+    """Those that the ledger has to remember by itself."""
+    if event.apart or event.source_ref is None:
+        return ledger.source_refs
+    return ledger.source_refs.set(event.source_ref, None)
 
 
 def _matured(ledger: CreditLedger, event: CreditsMatured) -> Fields:
@@ -239,14 +246,12 @@ def _voided(ledger: CreditLedger, event: CreditsVoided) -> Fields:
     grants = ledger.grants
     if event.grant_id is not None:
         grants = _with(grants, event.grant_id, voided=True)
-    fields: Fields = {
+    return {
         "voided": ledger.voided.update(_voided_grants(event)),
         "grants": moved(grants, event.slices, free=-1, held=0),
         "overdrawn": ledger.overdrawn - event.repaid + overdraft_in(event.slices),
+        "source_refs": _references(ledger, event),
     }
-    if event.source_ref is not None:
-        fields["source_refs"] = ledger.source_refs.set(event.source_ref, None)
-    return fields
 
 
 def _voided_grants(event: CreditsVoided) -> dict[UUID, None]:

@@ -25,8 +25,8 @@ from adapters.decision import (
 from adapters.providers import ProviderLimits, declare_providers, find_closing
 from adapters.queue import find_claimable, find_lapsed, find_overdue
 from adapters.reusable_results import ReusableResults
-from domain import ledger, metering, task
-from domain.aggregate import AGGREGATE_OF, GROUPS, LEDGERS, TASKS, Stream
+from domain import ledger, metering, reference, task
+from domain.aggregate import AGGREGATE_OF, GROUPS, LEDGERS, REFERENCES, TASKS, Stream
 from domain.errors import InvalidInput, KeyReused, NotFound, VersionMismatch
 from domain.event import Event, Metadata
 from domain.failure import Failure
@@ -35,6 +35,7 @@ from domain.ledger_events import GrantKind
 from domain.money import money_told
 from domain.plan import Plans
 from domain.pricing import Quantities
+from domain.reference import reference_id
 from domain.retry import RETRY_AFTER_SECONDS_MAX
 from domain.task import RunCommand, Task
 from service.content_key import content_key
@@ -153,10 +154,14 @@ class CommandBus:
             reason=reason,
         )
 
-        def decide(states: States, meta: Metadata) -> Sequence[Event]:
-            return ledger.decide(states[account_id], command, meta)
+        used = reference_id(account_id, source_ref)
 
-        return await self.execute(decide, origin, streams=(Stream(LEDGERS, account_id),), once=once)
+        def decide(states: States, meta: Metadata) -> Sequence[Event]:
+            account = account_in(states, account_id)
+            return reference.decide(states[used], account, command, meta)
+
+        streams = (Stream(LEDGERS, account_id), Stream(REFERENCES, used))
+        return await self.execute(decide, origin, streams=streams, once=once)
 
     # Users' verbs
 

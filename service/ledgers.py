@@ -11,11 +11,12 @@ import msgspec
 from adapters.decision import Committed, Cursor, States
 from adapters.queries import Queries
 from adapters.queue import find_due_ledgers
-from domain import ledger
-from domain.aggregate import LEDGERS, Stream
+from domain import ledger, reference
+from domain.aggregate import LEDGERS, REFERENCES, Stream
 from domain.errors import InvalidInput, VersionMismatch
 from domain.event import Event, Metadata
 from domain.ledger import CreditLedger, LedgerCommand
+from domain.reference import reference_id
 from service.command_bus import CommandBus, Once, Origin, account_in
 
 TIME = Origin(actor="time")
@@ -51,11 +52,13 @@ class Ledgers:
 
     async def carry_out(self, asked: Asked, command: LedgerCommand | CommandOf) -> Committed:
         """One command of the account's ledger, or what is made of the ledger as it is."""
+        if isinstance(command, ledger.GrantCredits | ledger.AdjustCredits):
+            return await self._referenced(asked, command)
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             current = asked.of(states)
             made = command(current) if callable(command) else command
-            if isinstance(made, ledger.VoidGrant | ledger.AdjustCredits | ledger.SettleDue):
+            if isinstance(made, ledger.VoidGrant | ledger.SettleDue):
                 plan = self._bus.plans.known(current.balance.plan)
                 made = msgspec.structs.replace(made, plan=plan)
             return ledger.decide(current, made, meta)
@@ -63,6 +66,23 @@ class Ledgers:
         return await self._bus.execute(
             decide, asked.origin, streams=(asked.stream,), once=asked.once
         )
+
+    async def _referenced(
+        self, asked: Asked, command: ledger.GrantCredits | ledger.AdjustCredits
+    ) -> Committed:
+        """Grant or adjust credits; the same `source_ref` again changes nothing."""
+        used = reference_id(asked.account_id, command.source_ref)
+
+        def decide(states: States, meta: Metadata) -> Sequence[Event]:
+            current = asked.of(states)
+            plan = self._bus.plans.known(current.balance.plan)
+            made = command
+            if isinstance(made, ledger.AdjustCredits):
+                made = msgspec.structs.replace(made, plan=plan)
+            return reference.decide(states[used], current, made, meta)
+
+        streams = (asked.stream, Stream(REFERENCES, used))
+        return await self._bus.execute(decide, asked.origin, streams=streams, once=asked.once)
 
     async def change_plan(self, asked: Asked, plan: str, reason: str) -> Committed:
         """Raises `InvalidInput` for a plan that does not exist."""
