@@ -32,10 +32,12 @@ from service.http.grant_resource import (
 )
 from service.http.pages import Page, Paging, page_answer, page_limit, position_of
 from service.http.route import ADMIN, USER, route
+from service.http.statements import bounds
 from service.http.task_resource import AccountId
 from service.identifiers import new_id, parse_id, public_id
 from service.ledgers import Asked
 from service.past_accounts import AT_LENGTH_MAX, past_account
+from service.statement_period import Month
 
 SETTLING = ("overloaded", "shutting_down", "outcome_unknown")
 """A read that finds something due enters it in the log first, which may fail as a command does."""
@@ -143,6 +145,7 @@ class OwnAccount(AccountResource, frozen=True, kw_only=True):
 class StatementQuery(Paging, frozen=True, kw_only=True):
     """Lines with `since` <= at < `until`, newest first unless `order` is `oldest`."""
 
+    period: Month | None = None
     since: Timestamp | None = None
     until: Timestamp | None = None
     order: Literal["newest", "oldest"] = "newest"
@@ -396,10 +399,11 @@ async def _statement(call: Call, account_id: UUID, query: StatementQuery) -> Ans
     limit = page_limit(call, query)
     position = position_of(call, query)
     queries = call.service.queries
+    since, until = bounds(query.period, query.since, query.until)
     wanted = StatementFilter(
         account_id=account_id,
-        since=query.since,
-        until=query.until,
+        since=since,
+        until=until,
         oldest_first=query.order == "oldest",
     )
     past = int.from_bytes(position) if position else None

@@ -14,6 +14,7 @@ from psycopg.abc import QueryNoTemplate
 from adapters import queries as queries_module
 from adapters.pool import Pool, fetch, open_pool
 from adapters.queries import PAGE_ROWS_MAX, Queries, StatementFilter, TaskFilter
+from adapters.sql import statement
 from tests.histories import BEGIN
 
 ROWS = 100_000
@@ -180,6 +181,29 @@ async def test_a_short_time_of_a_long_statement_reads_little_more_than_it_gives(
     nodes = await plans_of(pool, monkeypatch, lambda q: q.statement(short))
     assert "statement_lines_at_idx" in {node.get("Index Name") for node in nodes}
     assert sum(node.get("Rows Removed by Filter", 0) for node in nodes) == 0
+
+
+async def test_a_period_of_a_long_statement_is_summed_up_by_an_index(
+    database: str, pool: Pool
+) -> None:
+    fill(database)
+    parameters = {
+        "account_id": BUSY,
+        "since": BEGIN + timedelta(seconds=3_000),
+        "until": BEGIN + timedelta(seconds=3_400),
+        "consumer": "statement.v1",
+    }
+    query = "EXPLAIN (ANALYZE, FORMAT JSON) " + statement("select_statement_summary")
+    [(plan,)] = await fetch(pool, query, parameters, prepare=False)
+    waiting, read, indexes = [plan[0]["Plan"]], 0, set()
+    while waiting:
+        node = waiting.pop()
+        waiting += node.get("Plans", [])
+        if node.get("Relation Name") == "statement_lines":
+            read += node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+            indexes.add(node.get("Index Name"))
+    assert indexes <= {"statement_lines_at_idx", None}, plan
+    assert read <= 401, plan
 
 
 async def test_no_page_is_longer_than_the_limit(pool: Pool, database: str) -> None:

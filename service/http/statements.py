@@ -1,0 +1,176 @@
+"""Statements for the books of others: as CSV, and a period's opening, totals and closing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+import structlog
+from litestar.types import Receive, Scope, Send
+
+from adapters.queries import StatementFilter
+from adapters.statement_summary import StatementSummary, summarize
+from domain.errors import NotFound, TallystickError
+from domain.event import Timestamp
+from service.http.answer import Answer, json_answer
+from service.http.call import Call
+from service.http.refusals import InvalidParameter
+from service.http.route import ADMIN, USER, route
+from service.statement_csv import csv_of
+from service.statement_period import Month, bounds_of
+
+MEDIA = "text/csv"
+_log = structlog.get_logger(__name__)
+
+
+class PeriodQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A `period`, or times with `since` <= at < `until`: up to now, and from the begin."""
+
+    period: Month | None = None
+    since: Timestamp | None = None
+    until: Timestamp | None = None
+
+
+class CsvQuery(PeriodQuery, frozen=True, kw_only=True):
+    """The lines of a period, or all of them."""
+
+    order: Literal["newest", "oldest"] = "oldest"
+
+
+class CsvAnswer(Answer):
+    """Sent piece by piece, so that a long one is never whole in memory.
+
+    What fails on the way breaks the answer off, which a client notices: its end never comes.
+    """
+
+    __slots__ = ("_pieces",)
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        super().__init__(200, media=MEDIA.encode())
+        self.headers = [
+            (b"content-type", MEDIA.encode()),
+            (b"content-disposition", b'attachment; filename="statement.csv"'),
+            (b"cache-control", b"no-store"),
+        ]
+        self._pieces = pieces
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send until the end."""
+        start: Any = {"type": "http.response.start", "status": self.status, "headers": self.headers}
+        await send(start)
+        try:
+            async for piece in self._pieces:
+                await send(_body(piece, more=True))
+        except TallystickError as error:
+            _log.warning("statement.broken_off", code=error.code, error=str(error))
+            return
+        await send(_body(b"", more=False))
+
+
+@route(
+    "GET",
+    "/v1/account/statement.csv",
+    scopes=USER,
+    given=CsvQuery,
+    answers={200: None},
+    media=(MEDIA,),
+)
+async def get_own_statement_csv(call: Call, query: CsvQuery) -> Answer:
+    """The account's statement as CSV (RFC 4180, UTF-8), the lines of its pages, oldest first.
+
+    Texts that a spreadsheet would take for a formula begin with an apostrophe.
+    """
+    return _csv(call, call.account_id, query)
+
+
+@route(
+    "GET",
+    "/v1/accounts/{id}/statement.csv",
+    scopes=ADMIN,
+    given=CsvQuery,
+    answers={200: None},
+    refusals=("not_found",),
+    media=(MEDIA,),
+)
+async def get_statement_csv(call: Call, query: CsvQuery) -> Answer:
+    """An account's statement as CSV."""
+    return _csv(call, await _there(call), query)
+
+
+@route(
+    "GET",
+    "/v1/account/statement/summary",
+    scopes=USER,
+    given=PeriodQuery,
+    answers={200: StatementSummary},
+)
+async def get_own_statement_summary(call: Call, query: PeriodQuery) -> Answer:
+    """A period of the account's statement: opening and closing balance, totals by kind."""
+    return await _summary(call, call.account_id, query)
+
+
+@route(
+    "GET",
+    "/v1/accounts/{id}/statement/summary",
+    scopes=ADMIN,
+    given=PeriodQuery,
+    answers={200: StatementSummary},
+    refusals=("not_found",),
+)
+async def get_statement_summary(call: Call, query: PeriodQuery) -> Answer:
+    """A period of an account's statement: opening and closing balance, totals by kind."""
+    return await _summary(call, await _there(call), query)
+
+
+def bounds(
+    period: str | None, since: datetime | None, until: datetime | None
+) -> tuple[datetime | None, datetime | None]:
+    """Raises `InvalidParameter`."""
+    try:
+        return bounds_of(period, since, until)
+    except ValueError as error:
+        raise InvalidParameter("The query is invalid.", ("period", str(error))) from error
+
+
+async def _there(call: Call) -> UUID:
+    account_id = call.id("acct")
+    if await call.service.queries.account(account_id) is None:
+        raise NotFound("There is no such account.")
+    return account_id
+
+
+def _csv(call: Call, account_id: UUID, query: CsvQuery) -> Answer:
+    since, until = bounds(query.period, query.since, query.until)
+    wanted = StatementFilter(
+        account_id=account_id,
+        since=since,
+        until=until,
+        oldest_first=query.order == "oldest",
+    )
+    return CsvAnswer(csv_of(call.service.queries, wanted))
+
+
+async def _summary(call: Call, account_id: UUID, query: PeriodQuery) -> Answer:
+    since, until = bounds(query.period, query.since, query.until)
+    account = await call.service.queries.account(account_id)
+    assert account is not None, "it is there"
+    since = account.opened_at if since is None else since
+    until = call.service.clock.now() if until is None else until
+    if since > until:
+        raise InvalidParameter("The query is invalid.", ("since", "must not be after until"))
+    return json_answer(await summarize(call.service.pool, account_id, since, until))
+
+
+def _body(piece: bytes, *, more: bool) -> Any:  # noqa: ANN401 - ASGI's
+    return {"type": "http.response.body", "body": piece, "more_body": more}
+
+
+ROUTES = (
+    get_own_statement_csv,
+    get_own_statement_summary,
+    get_statement_csv,
+    get_statement_summary,
+)
