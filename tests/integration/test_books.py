@@ -23,6 +23,7 @@ from projections import journal
 from projections.journal import JOURNAL, SIDES
 from service.books import begin_of, span_of, totals, trial_balance
 from service.identifiers import new_id
+from tests.histories import store
 from tests.integration.bus import ORIGIN, opened
 from tests.integration.read_models import commit, drain, projector
 from tests.integration.test_stream_plans import nodes_of
@@ -174,6 +175,26 @@ async def test_an_account_that_the_journal_set_aside_is_told(database: str, book
         assert found.customers is not None
         assert found.customers.differing_ids == [events[0].originator_id]
         await drain(database, JOURNALS)
+
+
+async def test_nothing_more_is_posted_to_an_account_that_was_set_aside(
+    database: str, books: Books
+) -> None:
+    story = LedgerHistory(9)
+    first, *events = [event for event, _ in story.run(3)]
+    store(database, [first, *events])
+    bad = next(n for n, e in enumerate([first, *events], 1) if JOURNAL.key(e) is not None)
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        await connection.execute(
+            "UPDATE tallystick_events SET state = '{' WHERE notification_id = %s", (bad,)
+        )
+    await drain(database, JOURNALS)
+    before = await books.trial_balance()
+    grant = ledger.GrantCredits(grant_id=new_id(), kind="paid", amount=9, source_ref="more")
+    head = store(database, [event for event, _ in story.do(grant)])
+    after = await books.trial_balance()
+    assert after.position == head
+    assert (after.accounts, after.parked_streams) == (before.accounts, 1)
 
 
 async def test_too_far_behind_it_tells_how_far_it_has_come(
