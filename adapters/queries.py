@@ -32,6 +32,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
 
     `percent` is the finer one. In lists `task.input` is `{}` and `task.result` None: both may be
     large. `refunded` is what was given back of the charge; a group's is not told of its members.
+    `settled` is False for a member that has ended while its group's hold stands.
     """
 
     task: Task
@@ -41,6 +42,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     progress_completed: int | None
     progress_total: int | None
     refunded: int = 0
+    settled: bool = True
 
 
 class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,7 +203,8 @@ def _state_count(  # noqa: PLR0913, PLR0917 - one for each column
 
 
 def _task_view(row: Sequence[Any]) -> TaskView:
-    data, task_input, result, lease_until, percent, message, completed, total, refunded = row
+    data, task_input, result, lease_until, percent, message, completed, total, *money = row
+    refunded, settled = money
     document = _NO_DOCUMENT if task_input is None else Raw(task_input.encode())
     return TaskView(
         task=task_of(data, document, None if result is None else Raw(result.encode())),
@@ -211,4 +214,5 @@ def _task_view(row: Sequence[Any]) -> TaskView:
         progress_completed=completed,
         progress_total=total,
         refunded=refunded,
+        settled=settled,
     )

@@ -1,4 +1,4 @@
-"""What a task costs its user, in a verdict and a sentence that every answer about it can give."""
+"""What a task or a group costs, in a verdict and a sentence that every answer about it can give."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import msgspec
 from domain.errors import IllegalTransition
 
 if TYPE_CHECKING:
+    from domain.group_state import Group
     from domain.task_state import Task
 
 Verdict = Literal["held", "charged", "refunded", "released", "not_charged"]
 
 
 class Money(msgspec.Struct, frozen=True, kw_only=True):
-    """What has become of a task's credits: `credits` are on hold, charged or given back.
+    """What has become of a task's or group's credits: `credits` are on hold, charged or given back.
 
+    Those of a group's member are on hold until the group's one settlement, whatever became of it.
     What was refunded of a charge is left out of it; `refunded` is when all of it was.
 
     With `charged` and `released` they are the sum over all runs of the task, each of which has its
@@ -30,20 +32,59 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
 
 
-def money_of(task: Task, refunded: int = 0) -> Money:
-    """`refunded` is what the ledger gave back of the task's charge."""
+def money_of(task: Task, refunded: int = 0, *, settled: bool = True) -> Money:
+    """`refunded` is what the ledger gave back of the task's charge.
+
+    `settled` is False for a group's member as long as the group's hold stands.
+    """
     if task.credits_held:
         return _money("held", task.credits_held, _waiting(task))
     if not task.ended or (task.trial and task.status == "completed"):
         return _money("not_charged", 0, _free(task))
+    if not settled and (task.credits_charged or task.credits_released):
+        return _unsettled(task.credits_charged, task.credits_released)
     if refunded:
         return _refunded(task.credits_charged, refunded)
-    if task.credits_charged:
-        return _money("charged", task.credits_charged, _charged(task))
-    if task.credits_released:
-        given = f"{_credits(task.credits_released)} given back, nothing was charged."
-        return _money("released", task.credits_released, given)
+    return _settled(task.credits_charged, task.credits_released)
+
+
+def settled_in(task: Task, group: Group | None) -> bool:
+    """Whether the hold that pays for `task` was settled; `group` is its own, None if it has none.
+
+    A group that was run again has another hold than its members of runs before.
+    """
+    if task.group_id is None or group is None:
+        return task.group_id is None
+    return group.ended or group.hold_id != task.hold_id
+
+
+def money_of_group(group: Group) -> Money:
+    """Of all its runs, each of which is paid by one hold and settled once."""
+    if group.credits_held:
+        return _money("held", group.credits_held, _group_waiting(group))
+    if not group.ended:
+        return _money("not_charged", 0, "Nothing is on hold: the group costs nothing.")
+    return _settled(group.credits_charged, group.credits_released)
+
+
+def _settled(charged: int, released: int) -> Money:
+    if charged:
+        rest = f"; {released} came back" if released else ""
+        return _money("charged", charged, f"{_credits(charged)} charged{rest}.")
+    if released:
+        return _money(
+            "released", released, f"{_credits(released)} given back, nothing was charged."
+        )
     return _money("not_charged", 0, "Nothing was charged.")
+
+
+def _unsettled(charged: int, released: int) -> Money:
+    """Of a member that has ended, while its group goes on."""
+    held = f"{_credits(charged + released)} on hold with its group; when the group ends,"
+    if not charged:
+        return _money("held", released, f"{held} all of it comes back.")
+    rest = f", and {released} come back" if released else ""
+    return _money("held", charged + released, f"{held} {charged} will be charged{rest}.")
 
 
 def _free(task: Task) -> str:
@@ -54,12 +95,12 @@ def _free(task: Task) -> str:
 
 
 @contextmanager
-def money_told(task: Task) -> Iterator[None]:
-    """A refusal of the task's state says also what has become of its credits."""
+def money_told(money: Money) -> Iterator[None]:
+    """A refusal of the state says also what has become of the credits."""
     try:
         yield
     except IllegalTransition as error:
-        raise error.with_money(money_of(task)) from error
+        raise error.with_money(money) from error
 
 
 def _money(verdict: Verdict, credits_: int, sentence: str) -> Money:
@@ -67,12 +108,22 @@ def _money(verdict: Verdict, credits_: int, sentence: str) -> Money:
 
 
 def _waiting(task: Task) -> str:
+    held = f"{_credits(task.credits_held)} on hold"
+    if task.group_id is not None:
+        return f"{held} with its group, which is charged for what it delivered when it ends."
     if task.status == "cancelling":
         return (
-            f"{_credits(task.credits_held)} on hold until its worker stops; then they come back,"
-            " unless the task still completes."
+            f"{held} until its worker stops; then they come back, unless the task still completes."
         )
-    return f"{_credits(task.credits_held)} on hold."
+    return f"{held}."
+
+
+def _group_waiting(group: Group) -> str:
+    before = f" Runs before it cost {group.credits_charged}." if group.credits_charged else ""
+    return (
+        f"{_credits(group.credits_held)} on hold until all members have ended; so far"
+        f" {group.delivered_credits} will be charged.{before}"
+    )
 
 
 def _refunded(charged: int, refunded: int) -> Money:
@@ -80,13 +131,6 @@ def _refunded(charged: int, refunded: int) -> Money:
         return _money("refunded", refunded, f"{_credits(refunded)} refunded: the whole charge.")
     left = charged - refunded
     return _money("charged", left, f"{_credits(left)} charged; {refunded} more came back.")
-
-
-def _charged(task: Task) -> str:
-    charged = f"{_credits(task.credits_charged)} charged"
-    if not task.credits_released:
-        return f"{charged}."
-    return f"{charged}; {task.credits_released} came back."
 
 
 def _credits(amount: int) -> str:

@@ -32,7 +32,7 @@ from domain.event import Event, Metadata
 from domain.failure import Failure
 from domain.group import Group
 from domain.ledger_events import GrantKind
-from domain.money import money_told
+from domain.money import money_of, money_told, settled_in
 from domain.plan import Plans
 from domain.pricing import Quantities
 from domain.reference import reference_id
@@ -297,7 +297,7 @@ class CommandBus:
             command = task.RetryTask(
                 hold_id=hold_id, credits=terms.credits, price_version=terms.price_version
             )
-            with money_told(current):
+            with money_told(money_of(current)):
                 return metering.retry(current, account, command, plan, meta)
 
         return await self.execute(decide, origin, streams=_both(task_id, account_id), once=once)
@@ -313,7 +313,7 @@ class CommandBus:
     ) -> Committed:
         def decide(states: States, meta: Metadata, group: Group | None) -> Sequence[Event]:
             current = _own_task(states, task_id, account_id, expected_version)
-            with money_told(current):
+            with money_told(money_of(current, settled=settled_in(current, group))):
                 return metering.proceed(current, states[account_id], command, meta, group)
 
         return await self._on_task(task_id, account_id, decide, origin, once=once)

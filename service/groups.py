@@ -14,6 +14,7 @@ from domain.aggregate import GROUPS, LEDGERS, Stream
 from domain.errors import InvalidInput, NotFound, VersionMismatch
 from domain.event import Event, Metadata
 from domain.group import MEMBERS_MAX, CancelGroup, Group, MemberTask, RetryGroup, StartGroup
+from domain.money import money_of_group, money_told
 from domain.pricing import Terms
 from service.command_bus import CommandBus, Once, Origin, account_in
 from service.group_kinds import GroupKinds, MemberSubmission
@@ -99,7 +100,8 @@ class Groups:
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             group = _own_group(states, group_id, account_id, expected_version)
             at_work = tuple(states[member.task_id] for member in group.active)
-            return metering.cancel_group(group, states[account_id], at_work, command, meta)
+            with money_told(money_of_group(group)):
+                return metering.cancel_group(group, states[account_id], at_work, command, meta)
 
         return await self._bus.execute(
             decide,
@@ -127,7 +129,8 @@ class Groups:
             account = account_in(states, account_id)
             command = RetryGroup(hold_id=hold_id, task_ids=task_ids, terms=self._terms(group))
             plan = self._bus.plans.named(account.balance.plan)
-            return metering.retry_group(group, account, command, plan, meta)
+            with money_told(money_of_group(group)):
+                return metering.retry_group(group, account, command, plan, meta)
 
         return await self._bus.execute(
             decide, origin, streams=_both(group_id, account_id), once=once

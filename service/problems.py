@@ -121,7 +121,7 @@ _TABLE = (
         EXIT_REFUSED,
         "The state does not allow this",
         "`state` is the present state, `allowed` what can be done from it. `money` says what has"
-        " become of a task's credits.",
+        " become of the credits of a task or group.",
     ),
     ProblemType(
         "member_of_group",

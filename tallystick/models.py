@@ -48,7 +48,10 @@ class Credits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Money(msgspec.Struct, frozen=True, kw_only=True):
-    """What has become of a task's credits: on hold, charged or given back, over all its runs."""
+    """What has become of the credits of a task or group: on hold, charged or given back, in all.
+
+    A group's member is charged, or given back, when its group ends.
+    """
 
     verdict: Literal["held", "charged", "refunded", "released", "not_charged"]
     credits: int
@@ -234,6 +237,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     run: int = 1
     progress: GroupProgress = GroupProgress()
     credits: Credits = Credits()
+    money: Money | None = None
     next: tuple[str, ...] = ()
     members: tuple[GroupMember, ...] = ()
     updated_at: datetime | None = None

@@ -27,7 +27,7 @@ from service.http.answer import Answer
 from service.http.body import invalid_body
 from service.http.call import Call, Reply
 from service.http.route import WORKER, route
-from service.http.task_resource import JsonObject, TaskResource, task_resource
+from service.http.task_resource import JsonObject, TaskResource, group_in, task_resource
 from service.http.worker_requests import Token, WorkerName, known_type
 from service.pricing import quantities_of
 from tallystick.handler import Handler
@@ -238,7 +238,9 @@ async def _carry_out(call: Call, worker: str | None, command: Command) -> Answer
 
 
 def _done(task_id: UUID, states: States) -> Reply:
-    return Reply(200, _encode(task_resource(states[task_id], operator=True)))
+    task = states[task_id]
+    resource = task_resource(task, operator=True, group=group_in(states, task))
+    return Reply(200, _encode(resource))
 
 
 async def _task_type(call: Call, task_id: UUID) -> Handler | None:

@@ -69,6 +69,11 @@ GROUP = GroupResource(
     run=1,
     progress=GroupProgress(percent=50, completed=1, total=2),
     credits=Credits(held=4, charged=0, released=0),
+    money=Money(
+        verdict="held",
+        credits=4,
+        sentence="4 credits are on hold until all members have ended; so far 2 will be charged.",
+    ),
     next=("cancel",),
     created_at=_AT,
     updated_at=_AT,

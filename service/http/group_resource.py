@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from adapters.queries import TaskView
 from domain.group import GROUP, Group, GroupStatus, Member, MemberStatus
+from domain.money import Money, money_of_group
 from domain.task import TaskStatus
 from service.http.task_resource import (
     PRIORITY_NAMES,
@@ -61,7 +62,7 @@ class GroupMember(msgspec.Struct, frozen=True, kw_only=True):
 class GroupResource(msgspec.Struct, frozen=True, kw_only=True):
     """Lists leave out the members; `next` is what may be done from this state.
 
-    Each run has one hold, which is settled once, when the last member has ended.
+    Each run has one hold, which is settled once, when the last member has ended; `money` says so.
     """
 
     id: GroupId
@@ -76,6 +77,7 @@ class GroupResource(msgspec.Struct, frozen=True, kw_only=True):
     run: int
     progress: GroupProgress
     credits: Credits
+    money: Money
     next: tuple[GroupAction, ...]
     created_at: datetime
     updated_at: datetime
@@ -114,6 +116,7 @@ def group_resource(
             charged=group.credits_charged,
             released=group.credits_released,
         ),
+        money=money_of_group(group),
         next=tuple(action for action in ACTIONS if action in GROUP.allowed(group.status)),
         created_at=group.created_at,
         updated_at=group.updated_at,

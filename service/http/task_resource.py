@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
+from adapters.decision import States
 from adapters.queries import TaskView
 from domain import failure as failures
-from domain.money import Money, money_of
+from domain.group import Group
+from domain.money import Money, money_of, settled_in
 from domain.task import PRIORITIES, TASK, Task, TaskStatus
 from service.http.throttle import QueuePlace, Throttle
 from service.identifiers import public_id
@@ -65,7 +67,8 @@ class TaskResource(msgspec.Struct, frozen=True, kw_only=True):
     """Lists leave out `input` and `result`; `worker` and `lease_until` are for operators.
 
     In `backoff`, `failure` is that of the last attempt, and the next may start at `not_before`.
-    Past `deadline_at` the run fails as `timeout`. `money` says what it costs so far; a
+    Past `deadline_at` the run fails as `timeout`. `money` says what it costs so far: a group's
+    member has been charged, or given back, once its group has ended. A
     `trial` costs nothing, and is given back where nothing was delivered. `next` is what
     may be done from this state: operators see workers' verbs too. `reused_from` is the task whose
     result was taken over, which may be another account's.
@@ -109,9 +112,18 @@ def task_path(task_id: str) -> str:
 
 
 def task_resource(
-    task: Task, *, operator: bool = False, view: TaskView | None = None, documents: bool = True
+    task: Task,
+    *,
+    operator: bool = False,
+    view: TaskView | None = None,
+    documents: bool = True,
+    group: Group | None = None,
 ) -> TaskResource:
-    """`view` adds the light columns, `documents` the input and the result."""
+    """`view` adds the light columns, `documents` the input and the result.
+
+    Without a `view`, `group` is the one of a member; where it is unknown, its hold stands.
+    """
+    settled = settled_in(task, group) if view is None else view.settled
     return TaskResource(
         id=public_id("task", task.id),
         type=task.type,
@@ -128,7 +140,7 @@ def task_resource(
         credits=Credits(
             held=task.credits_held, charged=task.credits_charged, released=task.credits_released
         ),
-        money=money_of(task, 0 if view is None else view.refunded),
+        money=money_of(task, 0 if view is None else view.refunded, settled=settled),
         trial=task.trial,
         next=actions_of(task, operator=operator),
         failure=failure_resource(task, operator=operator),
@@ -159,6 +171,11 @@ def actions_of(task: Task, *, operator: bool) -> tuple[Action, ...]:
         for trigger in allowed
         if trigger in named and (task.group_id is None or trigger != "retry")
     )
+
+
+def group_in(states: States, task: Task) -> Group | None:
+    """A member's group, where the command has loaded it."""
+    return None if task.group_id is None else states.get(task.group_id)
 
 
 def _progress(task: Task, view: TaskView | None) -> Progress:

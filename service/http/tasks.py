@@ -28,6 +28,7 @@ from service.http.task_resource import (
     AccountId,
     Priority,
     TaskResource,
+    group_in,
     task_path,
     task_resource,
 )
@@ -147,7 +148,8 @@ async def get_task(call: Call) -> Answer:
 
     With `Prefer: wait=N` the answer waits until the task has ended, at most N seconds. The entity
     tag is the version of the facts; progress between stages comes without a new one, and so do
-    `throttled` and `queue`; a task with a refund, which is its ledger's fact, is never a 304.
+    `throttled` and `queue`; a task with a refund, or that ended in a group, is never a 304: its
+    `money` changes by facts of others.
     """
     view = await visible_task(call)
     seconds = call.wait_seconds
@@ -163,7 +165,8 @@ async def get_task(call: Call) -> Answer:
         headers.append((b"retry-after", b"%d" % _retry_after(call, view, place)))
     tag = etag(view.task.version)
     headers.append((b"etag", tag))
-    if not view.refunded and matches(call.headers.get(b"if-none-match"), tag):
+    own = not view.refunded and not (view.task.ended and view.task.group_id)
+    if own and matches(call.headers.get(b"if-none-match"), tag):
         return Answer(304, headers=headers)
     resource = replace(
         task_resource(view.task, operator=not call.is_user, view=view),
@@ -298,7 +301,8 @@ def _accepted(task_id: UUID, states: States, place: QueuePlace | None = None) ->
 
 def _cancelled(task_id: UUID, states: States) -> Reply:
     task = states[task_id]
-    return Reply(200 if task.ended else 202, _encode(task_resource(task)))
+    resource = task_resource(task, group=group_in(states, task))
+    return Reply(200 if task.ended else 202, _encode(resource))
 
 
 async def _awaited(call: Call, reply: Reply, *more: tuple[bytes, bytes]) -> Answer:

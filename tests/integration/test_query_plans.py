@@ -130,7 +130,8 @@ async def test_pages_of_large_tables_come_by_an_index_and_in_its_order(
         with monkeypatch.context() as patch:
             nodes = await plans_of(pool, patch, ask)
         assert {node["Node Type"] for node in nodes} <= {"Limit", "Index Scan"}, nodes
-        [scan] = [node for node in nodes if node["Node Type"] == "Index Scan"]
+        # A member's group, if there is one, is looked up by its id for each row of the page.
+        [scan] = [node for node in nodes if node.get("Index Name") not in {None, "documents_pkey"}]
         assert scan["Index Name"] == index
         assert scan["Actual Rows"] + scan.get("Rows Removed by Filter", 0) <= 8 * PAGE_ROWS_MAX
 

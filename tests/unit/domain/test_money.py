@@ -7,7 +7,8 @@ from msgspec import Raw
 
 from domain import task
 from domain.errors import IllegalTransition
-from domain.money import Money, money_of, money_told
+from domain.group import GROUP
+from domain.money import Money, money_of, money_of_group, money_told, settled_in
 from domain.task import TASK, CancelTask, CompleteTask, RetryTask, StartTask
 from tests.unit.domain.given import (
     NEXT_HOLD_ID,
@@ -19,6 +20,7 @@ from tests.unit.domain.given import (
     submission,
     task_in,
 )
+from tests.unit.domain.given_group import Played, group_in, starting
 
 VERDICTS = {
     "queued": ("held", PRICE, "10 credits are on hold."),
@@ -72,8 +74,38 @@ def test_the_sums_are_over_all_runs() -> None:
 
 def test_a_refusal_keeps_what_it_says_and_tells_of_the_money() -> None:
     ended = task_in("completed")
-    with pytest.raises(IllegalTransition) as refusal, money_told(ended):
+    with pytest.raises(IllegalTransition) as refusal, money_told(money_of(ended)):
         task.decide(ended, CancelTask(), metadata())
     assert (refusal.value.state, refusal.value.allowed) == ("completed", ())
     assert refusal.value.money == money_of(ended)
     assert str(refusal.value) == ("Cannot cancel a task that is completed. 10 credits are charged.")
+
+
+def test_a_group_that_costs_nothing_says_so_before_and_after_its_end() -> None:
+    played = Played().start(starting(prices=[0, 0]))
+    free = ("not_charged", 0, "Nothing is on hold: the group costs nothing.")
+    assert told(money_of_group(played.state)) == free
+    ended = played.deliver(0).deliver(1).state
+    assert told(money_of_group(ended)) == ("not_charged", 0, "Nothing was charged.")
+
+
+@pytest.mark.parametrize("status", GROUP.states)
+def test_a_member_is_settled_with_its_group_and_no_earlier(status: str) -> None:
+    played = group_in(status)
+    member = played.tasks[played.state.members[0].task_id]
+    assert settled_in(member, played.state) is GROUP.terminal(status)
+    assert settled_in(member, None) is False
+    assert settled_in(task_in("completed"), None) is True
+
+
+def test_a_part_of_a_member_that_will_be_charged_is_told_with_the_rest() -> None:
+    played = Played().start(starting(2)).deliver(0, charge=4)
+    member = played.tasks[played.state.members[0].task_id]
+    assert told(money_of(member, settled=False)) == (
+        "held",
+        10,
+        (
+            "10 credits are on hold with its group; when the group ends, 4 will be charged, and 6"
+            " come back."
+        ),
+    )
