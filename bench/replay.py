@@ -1,14 +1,17 @@
-"""Replay: read the log in order and fold it through the inline read models, in memory."""
+"""Replay: read the log in order and fold every stream of it, in memory."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
+from uuid import UUID
 
 from bench import database
 from bench.system import in_process
 from bench.tallystick_system import DATABASE, Tallystick
-from domain import balance, task
+from domain.aggregate import AGGREGATE_OF
+from domain.task import Task
 from service.bootstrap import open_service
 from service.settings import Settings
 
@@ -28,20 +31,17 @@ def measure() -> dict[str, object]:
 async def replay() -> float:
     """Events a second, from the first to the last of the log."""
     settings = Settings(database_url=database.dsn(DATABASE), data_folder=database.folder() / "data")
-    tasks: dict[object, task.Task] = {}
-    balances: dict[object, balance.Balance] = {}
+    states: dict[UUID, Any] = {}
     async with open_service(settings) as service:
         begun, position, events = time.perf_counter(), 0, 0
         while recorded := await service.log.read(position, READ_EVENTS):
             for entry in recorded:
                 event = entry.event
                 stream = event.originator_id
-                if event.TOPIC.startswith("task."):
-                    tasks[stream] = task.evolve(tasks.get(stream), event)
-                else:
-                    balances[stream] = balance.evolve(balances.get(stream), event)
+                states[stream] = AGGREGATE_OF[type(event)].evolve(states.get(stream), event)
             position = recorded[-1].position
             events += len(recorded)
         seconds = time.perf_counter() - begun
-    assert len(tasks) == TASKS_COUNT, "every task was replayed"
+    tasks = sum(type(state) is Task for state in states.values())
+    assert tasks == TASKS_COUNT, "every task was replayed"
     return events / seconds
