@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from uuid import UUID
@@ -78,14 +77,20 @@ def split(slices: Iterable[Slice], amount: int) -> tuple[Slices, Slices]:
 
 def overdraft_in(slices: Slices) -> int:
     """How much of the slices no grant covers."""
-    return sum(piece.amount for piece in slices if piece.grant_id == OVERDRAFT)
+    owed = 0
+    for piece in slices:
+        if piece.grant_id.int == OVERDRAFT.int:
+            owed += piece.amount
+    return owed
 
 
 def moved(grants: Grants, slices: Slices, *, free: int, held: int) -> Grants:
     """Grants after the slices' amounts moved by the signs `free` and `held`; empty ones leave."""
-    amounts: Counter[UUID] = Counter()
+    if not slices:
+        return grants
+    amounts: dict[UUID, int] = {}
     for piece in slices:
-        amounts[piece.grant_id] += piece.amount
+        amounts[piece.grant_id] = amounts.get(piece.grant_id, 0) + piece.amount
     kept = []
     for grant in grants:
         if amount := amounts.get(grant.id):

@@ -109,10 +109,12 @@ def decide(
     book = Book(ledger, meta)
     settle_due(book)
     due = len(book.events)
+    dated = book.ledger.dated or isinstance(command, RefundCapture)
     _DECIDERS[type(command)](book, command)
     if not book.events or (len(book.events) == due and not isinstance(command, SettleDue)):
         return ()
-    settle_due(book)
+    if dated:
+        settle_due(book)
     if isinstance(command, _TAKING) and command.plan is not None:
         tell_owner(book, command.plan)
     return tuple(book.events)

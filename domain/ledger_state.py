@@ -89,20 +89,42 @@ class CreditLedger(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def due_at(self) -> datetime | None:
         """When time changes the balance next; None when it does not."""
+        if not self.dated:
+            return None
         times = [at for at in map(due_at, self.grants) if at is not None]
         return min([*times, *self.expiring.values()], default=None)
+
+    @property
+    def dated(self) -> bool:
+        """Whether time can change the balance at all, as things stand; asked at each command."""
+        if self.expiring:
+            return True
+        for grant in self.grants:
+            if grant.expires_at is not None or grant.pending or grant.voided:
+                return True
+        return False
 
 
 def evolve(ledger: CreditLedger | None, event: Event) -> CreditLedger:
     """Assign what `event` says. Never refuses, so a replay cannot fail."""
+    fold = _FOLDS.get(type(event))
+    if fold is None:
+        return _begun(event)
+    assert ledger is not None, "an account's first event is its opening"
+    balance = totals.evolve(ledger.balance, event)
+    folded = replace(ledger, balance=balance, **fold(ledger, event))
+    if folded.told_at is None and not folded.told_exhausted:
+        return folded
+    return _heard(folded, event.meta.at)
+
+
+def _begun(event: Event) -> CreditLedger:
+    """The state that an event gives by itself."""
     if isinstance(event, AccountOpened):
         return CreditLedger(balance=totals.evolve(None, event))
     if isinstance(event, LedgerSnapshot | PeriodClosed):
         return _restored(event)
-    assert ledger is not None, "an account's first event is its opening"
-    balance = totals.evolve(ledger.balance, event)
-    folded = _FOLDS[type(event)](ledger, event)
-    return _heard(replace(ledger, balance=balance, **folded), event.meta.at)
+    raise TypeError(f"{type(event).__name__} is not an event of a ledger")
 
 
 def evolved(ledger: CreditLedger, events: Iterable[Event]) -> CreditLedger:
@@ -125,8 +147,6 @@ _UNCHANGED: Fields = {}
 
 def _heard(ledger: CreditLedger, at: datetime) -> CreditLedger:
     """What the owner was told of no longer holds once there is enough again."""
-    if ledger.told_at is None and not ledger.told_exhausted:
-        return ledger
     available = _lasting(ledger, at)
     if ledger.told_at is not None and available >= ledger.told_at:
         ledger = replace(ledger, told_at=None)

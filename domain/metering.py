@@ -49,7 +49,9 @@ def submit(
 
     Refusals are the task's first, then the ledger's: a result is not had without credits and room.
     """
-    raised = replace(command, priority=_raised(command.priority, plan))
+    raised = command
+    if plan.priority_raise:
+        raised = replace(command, priority=_raised(command.priority, plan))
     submitted = tasks.decide(task, raised, meta)
     hold = _hold(command.hold_id, command.task_id, command.type, command, plan)
     held = _paid(ledger, command.account_id, hold, meta)

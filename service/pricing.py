@@ -80,8 +80,13 @@ class Pricing:
         self._prices = prices
         self._published = published
         self._earlier: OrderedDict[str, PriceList] = OrderedDict()
+        self._fixed: dict[str, Estimate] = {}
         for handler in types:
-            _guard_price(handler, self.price_of(handler))
+            price = self.price_of(handler)
+            _guard_price(handler, price)
+            if not price.units and not price.options:
+                version = self.version_for(handler)
+                self._fixed[handler.name] = Estimate(bill=bill_of(price), price_version=version)
 
     @property
     def version(self) -> str | None:
@@ -106,6 +111,8 @@ class Pricing:
 
     def estimate(self, handler: Handler, task_input: msgspec.Struct) -> Estimate:
         """Today's price of a task. Raises `InvalidInput` where the type cannot estimate it."""
+        if (fixed := self._fixed.get(handler.name)) is not None:
+            return fixed
         price = self.price_of(handler)
         quantities = _estimated(handler, task_input) if price.units else NO_QUANTITIES
         return Estimate(
