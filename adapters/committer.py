@@ -291,7 +291,7 @@ class Committer:
             decided = self._decide(batch, await self._known(cursor, doubtful))
             if not set(_doubtful(batch, decided)).issubset(doubtful):
                 return False
-        first = await self._append(cursor, decided, attempt)
+        first = await self._append(decided, attempt)
         if first is None:
             self.conflicts += 1
             return False
@@ -309,7 +309,7 @@ class Committer:
                     found += await pending.decision.find(cursor, found)
             await self._cache.load(cursor, [*_streams(batch), *found], refresh=True)
             decided = self._decide(batch, await self._known(cursor, batch, found))
-            first = await self._append(cursor, decided, attempt)
+            first = await self._append(decided, attempt)
             assert first is not None, "under the lock nothing can have moved"
         self._deliver(batch, decided, first)
 
@@ -340,7 +340,7 @@ class Committer:
 
     # Writing, and what follows when it is durable.
 
-    async def _append(self, cursor: Cursor, decided: Decided, attempt: _Attempt) -> int | None:
+    async def _append(self, decided: Decided, attempt: _Attempt) -> int | None:
         """Position of the first event (0 without events); None when something stood in the way."""
         if decided.empty:
             return 0
@@ -350,6 +350,7 @@ class Committer:
         try:
             parameters = decided.parameters(lease_seconds=self.limits.lease_seconds)
             attempt.decided = decided
+            cursor = self.session.raw_cursor()
             await cursor.execute(statement("append_batch"), parameters, prepare=True)
         except (ValueError, TypeError, msgspec.MsgspecError) as error:
             attempt.clear()

@@ -12,8 +12,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Format
 
 from adapters.clock import DatabaseClock
 from adapters.decision import Cursor
@@ -67,6 +68,12 @@ class WriterSession:
 
     def cursor(self) -> Cursor:
         return self.connection.cursor(binary=True)
+
+    def raw_cursor(self) -> AsyncRawCursor[tuple[Any, ...]]:
+        """For statements with PostgreSQL's own placeholders (`$1`), which cost no parsing."""
+        cursor = AsyncRawCursor(self.connection)
+        cursor.format = Format.BINARY
+        return cursor
 
     async def ready(self) -> bool:
         """Have a working connection; True when it is a new one. Raises `Unavailable`.
