@@ -30,6 +30,7 @@ REFUSED = {
     "insufficient_credits": 402,
     "illegal_transition": 409,
     "lease_lost": 409,
+    "member_of_group": 409,
     "limit_reached": 429,
 }
 FAILURES = {
@@ -269,7 +270,10 @@ class OverHttp(RuleBasedStateMachine):
             assert (seen["available"], seen["held"], seen["captured"]) == (
                 *(account.available, account.held, account.captured),
             )
-            assert (seen["granted"], seen["active"]) == (account.granted, len(account.holds))
+            assert (seen["granted"], seen["active"]) == (
+                account.granted,
+                sum(account.slots.values()),
+            )
             assert seen["granted"] == seen["available"] + seen["held"] + seen["captured"]
             mine = {i: self.tasks[i] for i, owner in self.owner.items() if owner == number}
             items = self._read("/v1/tasks?limit=200", user)["items"]
