@@ -12,7 +12,7 @@ import pytest
 
 from domain.errors import LeaseLost
 from tallystick.handler import Context, Handler, TaskFailure, handler
-from tests.integration.bus import CREDITS, ORIGIN, Bench, ended, opened, working
+from tests.integration.bus import CREDITS, END_SECONDS_MAX, ORIGIN, Bench, ended, opened, working
 
 PRICE = 7
 
@@ -95,6 +95,13 @@ HANDLERS: list[Handler] = [
 CHARGED = (CREDITS - PRICE, 0, PRICE)
 UNCHARGED = (CREDITS, 0, 0)
 HELD = (CREDITS - PRICE, PRICE, 0)
+BLOCKED_LEASE_SECONDS = 0.8
+LEASES_BLOCKED = 3
+LEASES_OF_START = (
+    "SELECT extract(epoch FROM clock_timestamp() - (data ->> 'started_at')::timestamptz)"
+    " / %s::float8 FROM tasks WHERE id = %s"
+)
+"""How many leases long its attempt has been at work."""
 
 
 @pytest.fixture
@@ -351,6 +358,31 @@ async def test_a_worker_that_takes_over_from_itself_holds_both_attempts_apart(
             wound.set()
             task = await ended(bench, task_id)
         assert (task.status, task.attempt) == ("completed", 2)
+        assert bench.money() == CHARGED
+
+
+async def test_a_handler_that_blocks_its_thread_for_several_leases_keeps_its_own(
+    database: str,
+) -> None:
+    """A7, B8: heartbeats do not wait for the handler, by the database's clock."""
+    begun, go = threading.Event(), threading.Event()
+
+    @handler("blocking", price_credits=PRICE)
+    def blocking(ask: Ask, context: Context) -> Reply:
+        begun.set()
+        assert go.wait(END_SECONDS_MAX)
+        return Reply("at last")
+
+    async with opened(database, [blocking], lease_seconds=BLOCKED_LEASE_SECONDS) as bench:
+        task_id = await bench.submit("blocking")
+        async with working(bench.worker()), asyncio.timeout(END_SECONDS_MAX):
+            assert await asyncio.to_thread(begun.wait, END_SECONDS_MAX)
+            while bench.row(LEASES_OF_START, BLOCKED_LEASE_SECONDS, task_id)[0] < LEASES_BLOCKED:
+                assert await bench.bus.rescue(10) == 0
+                await asyncio.sleep(0.02)
+            go.set()
+            task = await ended(bench, task_id)
+        assert (task.status, task.attempt, task.stalls) == ("completed", 1, 0)
         assert bench.money() == CHARGED
 
 
