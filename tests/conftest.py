@@ -8,10 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
+import structlog
 from hypothesis import settings
 from psycopg import sql
 
@@ -53,6 +55,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that is marked `postgres15` on both servers."""
     if metafunc.definition.get_closest_marker("postgres15"):
         metafunc.parametrize("server", ["embedded", "debian"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def loggers_of_their_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Logs as they were before; and no logger keeps for ever what one test has set up."""
+    before, configure = structlog.get_config(), structlog.configure
+
+    def without_cache(**options: Any) -> None:
+        configure(**options | {"cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", without_cache)
+    yield
+    configure(**before)
 
 
 @pytest.fixture(scope="session")

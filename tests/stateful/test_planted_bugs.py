@@ -31,7 +31,7 @@ from tests.stateful.run_bugs import RUN_BUGS, change_fold
 pytestmark = pytest.mark.stateful
 Patch = pytest.MonkeyPatch
 ENOUGH = settings(
-    max_examples=1_000,
+    max_examples=5_000,
     stateful_step_count=30,
     phases=[Phase.generate],
     derandomize=True,

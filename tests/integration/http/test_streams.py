@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from domain.reference import ReferenceUsed
 from service.identifiers import parse_id
 from tallystick import AsyncClient, Client
 from tests.integration.http.api import FINAL, PRICE, SETUP, Api, running_api
@@ -35,9 +36,14 @@ async def log_of(api: Api, task_id: str) -> list[tuple[int, str]]:
 
 
 async def log_of_account(api: Api, *, after: int = 0) -> list[tuple[int, str]]:
-    """All facts of the tests' one busy account, by looking at every fact there is."""
+    """All facts of the tests' one busy account, by looking at every fact there is.
+
+    But for the memory of references, which has streams of its own and is told to nobody.
+    """
     mine, told = {api.account}, []
     for fact in await api.service.log.read(after=0, limit=100_000):
+        if isinstance(fact.event, ReferenceUsed):
+            continue
         if getattr(fact.event, "account_id", None) == api.account:
             mine.add(fact.event.originator_id)
         if fact.event.originator_id in mine and fact.position > after:
