@@ -49,8 +49,8 @@ async def csv_of(queries: Queries, wanted: StatementFilter) -> AsyncIterator[byt
 
 def harmless(text: str) -> str:
     """The text as a cell that no spreadsheet calculates."""
-    begins = text.lstrip(" \u00a0")[:1]
-    return f"'{text}" if begins in _FORMULA and begins else text
+    begins = {text[:1], text.lstrip()[:1]} - {""}
+    return text if begins.isdisjoint(_FORMULA) else f"'{text}"
 
 
 def _cells(recorded: StatementLine) -> Sequence[object]:

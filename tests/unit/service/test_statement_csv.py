@@ -79,7 +79,7 @@ async def test_any_text_comes_back_as_it_is_or_behind_an_apostrophe(
 @pytest.mark.parametrize(
     "text",
     [
-        *("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\u00a0=1"),
+        *("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\u00a0=1", "\x85=1"),
         *("\uff1d1", "\uff0b1", "\uff0d1", "\uff201", '=HYPERLINK("http://x","y")'),
     ],
 )
