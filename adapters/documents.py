@@ -13,7 +13,7 @@ from msgspec import Raw
 from adapters.decision import Cursor, Find
 from adapters.pool import Pool, fetch
 from adapters.sql import statement
-from domain.aggregate import Aggregate, Stream
+from domain.aggregate import LEDGERS, Aggregate, Stream
 
 PAGE_ROWS_MAX = 200
 _FIRST = UUID(int=0)
@@ -78,9 +78,9 @@ class Documents:
 
 
 def find_due(aggregate: Aggregate, limit: int) -> Find:
-    """At most `limit` aggregates of a kind whose time has come by the database's clock.
+    """At most `limit` of a kind that are due by the database's clock, with their ledgers.
 
-    With each come its own stream alone; runs under the log's lock.
+    Runs under the log's lock.
     """
 
     async def find(cursor: Cursor, taken: object) -> list[Stream]:  # noqa: ARG001 - as `Find` asks
@@ -89,7 +89,9 @@ def find_due(aggregate: Aggregate, limit: int) -> Find:
             {"kind": aggregate.name, "limit": limit},
             prepare=True,
         )
-        return [Stream(aggregate, row[0]) for row in await cursor.fetchall()]
+        rows = await cursor.fetchall()
+        accounts = dict.fromkeys(row[1] for row in rows if row[1] is not None)
+        return [Stream(aggregate, row[0]) for row in rows] + [Stream(LEDGERS, i) for i in accounts]
 
     return find
 

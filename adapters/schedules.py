@@ -1,4 +1,4 @@
-"""Schedules in the log's database: those whose time has come, and those an account has."""
+"""Schedules in the log's database: those that an account has."""
 
 from __future__ import annotations
 
@@ -7,20 +7,7 @@ from uuid import UUID
 
 from adapters.decision import Cursor, Find
 from adapters.sql import statement
-from domain.aggregate import LEDGERS, SCHEDULES, Stream
-
-
-def find_due_schedules(limit: int) -> Find:
-    """At most `limit` schedules that are due by the database's clock, with their ledgers."""
-
-    async def find(cursor: Cursor, _: Sequence[Stream]) -> Sequence[Stream]:
-        parameters = {"kind": SCHEDULES.name, "limit": limit}
-        await cursor.execute(statement("select_due_documents"), parameters, prepare=True)
-        rows = await cursor.fetchall()
-        accounts = dict.fromkeys(account_id for _, account_id in rows)
-        return [Stream(SCHEDULES, row[0]) for row in rows] + [Stream(LEDGERS, i) for i in accounts]
-
-    return find
+from domain.aggregate import SCHEDULES, Stream
 
 
 def find_schedules_of(account_id: UUID, limit: int) -> Find:

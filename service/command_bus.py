@@ -225,7 +225,7 @@ class CommandBus:
         One look for all; tasks of types without a cache, and those that ask for none, cost none.
         """
         return await self._reuse.submittals(
-            [(self._submit_command(submission), submission.cache) for submission in submissions]
+            [(self.submit_command(submission), submission.cache) for submission in submissions]
         )
 
     async def submittal(self, submission: Submission) -> Submittal:
@@ -238,9 +238,6 @@ class CommandBus:
 
     def submit_command(self, submission: Submission) -> task.SubmitTask:
         """What a submission comes to today, with its type's price. Raises as `submit` does."""
-        return self._submit_command(submission)
-
-    def _submit_command(self, submission: Submission) -> task.SubmitTask:
         handler = self._types.named(submission.type)
         task_input = self._types.read_input(submission.type, submission.input)
         terms = self.pricing.estimate(handler, task_input).terms

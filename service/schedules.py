@@ -13,7 +13,8 @@ from msgspec import Raw
 
 from adapters.cron import cron_times
 from adapters.decision import Committed, Cursor, States
-from adapters.schedules import find_due_schedules, find_schedules_of
+from adapters.documents import find_due
+from adapters.schedules import find_schedules_of
 from domain import ledger, metering, schedule
 from domain.aggregate import SCHEDULES, Stream
 from domain.errors import InvalidInput, LimitReached, NotFound
@@ -161,7 +162,7 @@ class Schedules:
         are one commit.
         """
         found: list[Stream] = []
-        find = find_due_schedules(limit)
+        find = find_due(SCHEDULES, limit)
         ids: dict[UUID, UUID] = defaultdict(new_id)
         fired: set[UUID] = set()
 

@@ -100,7 +100,7 @@ async def test_only_what_is_due_is_found(database: str) -> None:
 
         async def remember(cursor: Any, taken: Any) -> list[Stream]:
             streams = await find_due(SHOWN, 2)(cursor, taken)
-            found.extend(stream.id for stream in streams)
+            found.extend(stream.id for stream in streams if stream.aggregate is SHOWN)
             return list(streams)
 
         def decide(states: States, meta: Metadata) -> list[Event]:
