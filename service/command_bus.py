@@ -578,27 +578,31 @@ class CommandBus:
     async def _sweep(
         self, find: Find, command_for: Callable[[Task], RunCommand | None], origin: Origin
     ) -> int:
-        """Give each task that `find` names its command, and settle those that end."""
+        """Give each task that `find` names its command, and settle those that end; how many."""
         found: list[Stream] = []
+        acted: list[Task] = []
 
         async def remember(cursor: Cursor, taken: Sequence[Stream]) -> Sequence[Stream]:
             found[:] = await find(cursor, taken)
             return found
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
+            """Maybe not the first time, and then on what somebody else has changed meanwhile."""
             events: list[Event] = []
+            acted.clear()
             books: Books = {s.id: states[s.id] for s in found if s.aggregate is not TASKS}
             for swept in (states[s.id] for s in found if s.aggregate is TASKS):
                 command = None if swept.ended else command_for(swept)
                 if command is None:
                     continue
+                acted.append(swept)
                 group = None if swept.group_id is None else books[swept.group_id]
                 paying = books[swept.account_id]
                 events += _entered(metering.proceed(swept, paying, command, meta, group), books)
             return events
 
         await self.execute(decide, origin, find=remember)
-        return sum(stream.aggregate is TASKS for stream in found)
+        return len(acted)
 
     async def execute(
         self,

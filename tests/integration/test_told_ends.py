@@ -160,6 +160,16 @@ async def test_a_task_that_goes_on_with_another_worker_is_told_as_stalled_once(
     assert ears.notices[-1].task.token == heir.token - 1
 
 
+async def test_two_rescues_at_once_tell_together_what_was_rescued(database: str) -> None:
+    """In one batch, the second has found what the first has changed before it decides."""
+    async with opened(database, [Gate("return").type()], lease_seconds=3_600) as bench:
+        task_id = await bench.submit("gate")
+        await bench.bus.claim("worker", ["gate"], 1)
+        assert bench.row(LAPSE, task_id) == (1,)
+        rescued = await asyncio.gather(bench.bus.rescue(10), bench.bus.rescue(10))
+        assert sorted(rescued) == [0, 1]
+
+
 async def _expire(bench: Bench) -> None:
     """The deadline sweep, until the run's second is over."""
     async with asyncio.timeout(20):
