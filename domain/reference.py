@@ -50,10 +50,14 @@ def decide(
 ) -> tuple[Event, ...]:
     """The ledger's events for `command`, with the reference used up; none where it was used.
 
-    Raises what the ledger raises.
+    Raises what the ledger raises, in its order: a used reference is quiet whatever has become of
+    the balance since.
     """
+    if reference is not None:
+        known = ledger.source_refs.set(command.source_ref, None)
+        ledger = replace(ledger, source_refs=known)
     decided = ledgers.decide(ledger, replace(command, apart=True), meta)
-    if reference is not None or not decided:
+    if not decided:
         return ()
     used = ReferenceUsed(
         originator_id=reference_id(ledger.id, command.source_ref),

@@ -15,6 +15,7 @@ from adapters.reusable_results import ReusableResults
 from adapters.verification import compare_inline
 from domain import ledger
 from domain.errors import InsufficientCredits
+from domain.event import CREDITS_MAX
 from domain.ledger import AdjustCredits, CreditLedger, GrantCredits
 from domain.reference import reference_id
 from service.command_bus import CommandBus
@@ -70,6 +71,18 @@ async def test_one_that_was_refused_is_not_used_up(bench: Bench) -> None:
         await ledgers.carry_out(_asked(bench), _adjustment("r", -CREDITS - 1))
     await ledgers.carry_out(_asked(bench), _adjustment("r", -1))
     assert bench.money() == (CREDITS - 1, 0, 0)
+
+
+async def test_one_that_was_used_is_quiet_whatever_has_become_of_the_balance(
+    bench: Bench,
+) -> None:
+    """Its first answer was lost, say, and now there is not enough for it, or too much."""
+    ledgers = _ledgers(bench)
+    for _ in range(2):
+        await ledgers.carry_out(_asked(bench), _adjustment("down", -CREDITS + 10))
+    for _ in range(2):
+        await ledgers.carry_out(_asked(bench), _grant("most", CREDITS_MAX - CREDITS))
+    assert bench.money() == (CREDITS_MAX - CREDITS + 10, 0, 0)
 
 
 async def test_what_is_remembered_from_before_counts(bench: Bench) -> None:
