@@ -50,7 +50,10 @@ class Fault(NamedTuple):
 
 
 class PostgresProxy:
-    """Listens in `folder`; `dsn` leads through it to `server_dsn`. Faults strike once, in turn."""
+    """Listens in `folder`; `dsn` leads through it to `server_dsn`. Faults strike once, in turn.
+
+    While it is `refusing` no new connection is let through; if `dying`, after the next fault.
+    """
 
     def __init__(self, folder: Path, server_dsn: str) -> None:
         self._server_dsn = server_dsn
@@ -64,6 +67,7 @@ class PostgresProxy:
         self.steps: list[str] = []
         self.struck: list[Fault] = []
         self.refusing = False
+        self.dying = False
         self.late_answer: bytes | None = None
         self.late_success = False
         self.dsn = make_conninfo(server_dsn, host=str(folder))
@@ -109,6 +113,7 @@ class PostgresProxy:
         """The action to take now, if the next fault is due."""
         if self._faults and self._faults[0][:2] == (step, moment):
             self.struck.append(self._faults.pop(0))
+            self.refusing |= self.dying
             return self.struck[-1].action
         return None
 

@@ -12,10 +12,12 @@ from uuid import UUID
 
 import msgspec
 
+from adapters.clock import DatabaseClock
 from adapters.committer import Committer
 from domain.aggregate import Stream
 from domain.errors import DomainError, LimitReached
 from tests.fault import commands
+from tests.fault.ledger_desk import Desk, Prepared
 from tests.fault.ledger_histories import Entry, Player
 from tests.fault.writers import running
 
@@ -138,7 +140,19 @@ async def play(committer: Committer, account_id: UUID, count: int) -> None:
         _say("end")
 
 
-JOBS = {job.__name__: job for job in (submit, hold, churn, spend_day, stall, play)}
+async def decide(committer: Committer, _: UUID, __: int) -> None:
+    """Decide all that it is told of at once, and say each case that is acknowledged."""
+    accounts = msgspec.json.decode(await asyncio.to_thread(sys.stdin.readline), type=list[Prepared])
+    at = Desk(committer, DatabaseClock())
+
+    async def decided(account: Prepared) -> None:
+        await account.decide(at)
+        _say(account.case)
+
+    await asyncio.gather(*map(decided, accounts))
+
+
+JOBS = {job.__name__: job for job in (submit, hold, churn, spend_day, stall, play, decide)}
 
 
 async def main(job: str, dsn: str, account_id: str, count: str) -> None:
