@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import os
 import signal
 import socket
@@ -18,7 +17,6 @@ from functools import partial
 from typing import Any, NoReturn
 
 import structlog
-import uvicorn
 import uvloop
 
 from adapters.embedded import EmbeddedPostgres
@@ -30,8 +28,6 @@ from adapters.queue import wake_delayed
 from domain.errors import AdapterError, TallystickError, Unavailable
 from service.bootstrap import Service
 from service.garbage import calm_garbage_collection
-from service.http.app import create_app
-from service.http.server_protocol import AbortableProtocol
 
 WATCH_SECONDS = 1.0
 SWEEP_TASKS_MAX = 200
@@ -42,8 +38,6 @@ PURGE_KEYS_MAX = 5_000
 BACKLOG = 1_024
 PORTS = 65_536
 """Above, ports would be counted from 0 again."""
-KEEP_ALIVE_SECONDS = 75
-"""Longer than clients and balancers keep idle connections, so that none is closed under them."""
 DATABASE_SECONDS = 1.0
 DATABASE_SECONDS_MAX = 5.0
 THREADS_SECONDS_MAX = 2.0
@@ -94,22 +88,6 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers, which tells when it serves."""
-
-    def __init__(self, config: uvicorn.Config, ready: asyncio.Event) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:  # noqa: ANN401 - as uvicorn declares it
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._ready.set()
-
-
 async def run_api(
     service: Service,
     stop: asyncio.Event,
@@ -118,19 +96,9 @@ async def run_api(
     ready: asyncio.Event | None = None,
 ) -> None:
     """Serve until `stop`; then accept no more, and let requests end within the grace time."""
-    config = uvicorn.Config(
-        create_app(service, stop),
-        loop="none",
-        http=AbortableProtocol,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=math.ceil(service.settings.drain_seconds_max),
-    )
-    server = _Server(config, ready or asyncio.Event())
+    from service.http.server import Server  # noqa: PLC0415 - others start faster without it
+
+    server = Server(service, stop, ready or asyncio.Event())
 
     async def serve() -> None:
         try:

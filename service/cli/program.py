@@ -27,7 +27,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "schedule": "service.cli.schedule:schedule",
         "balance": "service.cli.own_account:balance",
         "statement": "service.cli.own_account:statement",
-        "types": "service.cli.own_account:types",
+        "types": "service.cli.task_types:types",
         "quote": "service.cli.quote:quote",
         "statistics": "service.cli.statistics:statistics",
         "accounts": "service.cli.ledger:accounts",
