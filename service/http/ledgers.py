@@ -126,7 +126,8 @@ async def unfreeze_account(call: Call, given: Because) -> Answer:
     return await _carried_out(call, ledger.UnfreezeAccount(reason=given.reason))
 
 
-@_verb("close", {"reason": "customer left"}, *_STATE, "account_unsettled", conditional="If-Match")
+@_verb("close", {"reason": "customer left"}, "not_found", "account_unsettled",
+       conditional="If-Match")  # fmt: skip
 async def close_account(call: Call, given: Because) -> Answer:
     """End the account for ever and void what it has left; nothing may be held or owed."""
     return await _carried_out(call, ledger.CloseAccount(reason=given.reason))
