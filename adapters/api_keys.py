@@ -19,7 +19,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import PoolTimeout
 
 from adapters.decision import KeyRecord
-from adapters.pool import LOST, Pool
+from adapters.pool import LOST, Pool, lent
 from adapters.sql import statement
 from adapters.wakeup import CHANNEL, Watch
 from domain.errors import NotFound, Unavailable
@@ -213,7 +213,7 @@ class ApiKeys:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[tuple[Any, ...]]]:
         try:
-            async with self._pool.connection() as connection:
+            async with lent(self._pool) as connection:
                 yield connection
         except (*LOST, PoolTimeout, OSError) as error:
             raise Unavailable("The keys cannot be reached.") from error

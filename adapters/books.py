@@ -17,7 +17,7 @@ from psycopg import AsyncConnection
 
 from adapters.arrays import Texts, Uuids
 from adapters.mapper import EventMapper
-from adapters.pool import LOST, Pool, fetch
+from adapters.pool import LOST, Pool, fetch, lent
 from adapters.read_model import BATCH_BYTES_MAX
 from adapters.read_tables import JOURNAL_TABLE
 from adapters.sql import statement
@@ -141,7 +141,7 @@ class Books:
     async def trial_balance(self, until: datetime | None = None) -> TrialBalance:
         """Of all days, or of those before `until`, which begins a UTC day."""
         try:
-            async with self._pool.connection() as connection, connection.transaction():
+            async with lent(self._pool) as connection, connection.transaction():
                 await connection.execute(
                     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
                 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters.pool import LOST, Pool
+from adapters.pool import LOST, Pool, lent
 from adapters.sql import statement
 from domain.errors import Unavailable
 
@@ -13,7 +13,7 @@ async def delete_expired_keys(pool: Pool, *, days: int, limit: int) -> int:
     The limit keeps each turn, and its locks, short. Raises `Unavailable`.
     """
     try:
-        async with pool.connection() as connection:
+        async with lent(pool) as connection:
             parameters = {"days": days, "limit": limit}
             cursor = await connection.execute(statement("delete_idempotency_keys"), parameters)
             return cursor.rowcount

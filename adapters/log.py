@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from itertools import takewhile
-from typing import Any
 from uuid import UUID
 
 import msgspec
-import psycopg
 import structlog
 from eventsourcing.persistence import MapperDeserialisationError
-from psycopg import AsyncConnection
-from psycopg.abc import QueryNoTemplate
-from psycopg_pool import AsyncConnectionPool
 
 from adapters.mapper import EventMapper
+from adapters.pool import Pool, fetch
 from adapters.sql import statement
 from adapters.wakeup import Wakeup
 from domain.errors import AdapterError, Unavailable
@@ -27,7 +23,6 @@ FOLLOW_EVENTS_MAX = 1_000
 STREAM_EVENTS_MAX = 100_000
 """Longest piece of one stream that is read into memory at once."""
 BIGINT_MAX = 2**63 - 1
-Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
 _Row = tuple[int, str, bytes]
 _log = structlog.get_logger(__name__)
 
@@ -83,7 +78,7 @@ class EventLog:
     async def head(self) -> int:
         """Position of the last event, 0 when there is none."""
         query = "SELECT coalesce(max(notification_id), 0) FROM tallystick_events"
-        [(position,)] = await self._fetch(query, {})
+        [(position,)] = await fetch(self._pool, query, {})
         return int(position)
 
     async def read(self, after: int, limit: int, upto: int | None = None) -> list[Recorded]:
@@ -92,8 +87,8 @@ class EventLog:
         Ends before an event that cannot be loaded; raises `EventUnreadable` when it is the first.
         """
         upto = BIGINT_MAX if upto is None else upto
-        rows = await self._fetch(
-            statement("select_events"), {"after": after, "upto": upto, "limit": limit}
+        rows = await fetch(
+            self._pool, statement("select_events"), {"after": after, "upto": upto, "limit": limit}
         )
         recorded = self._decode(rows)
         if rows and not recorded:
@@ -114,7 +109,8 @@ class EventLog:
         `StreamTooLong`.
         """
         upto_version = BIGINT_MAX if upto_version is None else upto_version
-        rows = await self._fetch(
+        rows = await fetch(
+            self._pool,
             statement("select_stream"),
             {
                 "stream_id": stream_id,
@@ -165,14 +161,5 @@ class EventLog:
 
     async def _unreadable(self, row: _Row) -> EventUnreadable:
         query = "SELECT originator_id FROM tallystick_events WHERE notification_id = %(position)s"
-        [(stream_id,)] = await self._fetch(query, {"position": row[0]})
+        [(stream_id,)] = await fetch(self._pool, query, {"position": row[0]})
         return EventUnreadable(row[0], stream_id, f"topic {row[1]!r} cannot be loaded")
-
-    async def _fetch(self, query: QueryNoTemplate, parameters: Mapping[str, object]) -> list[Any]:
-        try:
-            async with self._pool.connection() as connection:
-                cursor = connection.cursor(binary=True)
-                await cursor.execute(query, parameters, prepare=True)
-                return await cursor.fetchall()
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise Unavailable(f"The log cannot be read: {error}") from error

@@ -10,7 +10,7 @@ import msgspec
 from eventsourcing.persistence import MapperDeserialisationError
 
 from adapters.mapper import EventMapper
-from adapters.pool import LOST, Pool, fetch
+from adapters.pool import LOST, Pool, fetch, lent
 from adapters.projector import lead_lock
 from adapters.read_model import ReadModel
 from adapters.read_tables import BEHIND, ReadTable
@@ -91,7 +91,7 @@ class ProjectionStatus:
         if model is None:
             raise NotFound(f"There is no projection {projection!r}.")
         try:
-            async with self._pool.connection() as connection:
+            async with lent(self._pool) as connection:
                 return await model.retry_parked(connection, stream_id)
         except LOST as error:
             raise Unavailable(f"The database went away: {error}") from error

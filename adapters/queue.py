@@ -11,7 +11,7 @@ import psycopg
 
 from adapters.arrays import Bigints, Smallints, Texts, Uuids
 from adapters.decision import Cursor, Find
-from adapters.pool import Pool, fetch
+from adapters.pool import Pool, fetch, lent
 from adapters.sql import statement
 from domain.aggregate import GROUPS, LEDGERS, TASKS, Stream
 from domain.errors import Unavailable
@@ -135,7 +135,7 @@ class Leases:
         )
         states: dict[tuple[UUID, int], LeaseState] = {}
         try:
-            async with self._pool.connection() as connection:
+            async with lent(self._pool) as connection:
                 cursor = connection.cursor(binary=True)
                 await cursor.execute(statement("renew_leases"), parameters, prepare=True)
                 for task_id, token, status in await cursor.fetchall():

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from psycopg import AsyncConnection
 
-from adapters.pool import LOST, Pool, fetch
+from adapters.pool import LOST, Pool, fetch, lent
 from adapters.sql import statement
 from domain.errors import Unavailable
 
@@ -122,7 +122,7 @@ class QueueCounter:
         try:
             async with (
                 asyncio.timeout(COUNT_SECONDS_MAX),
-                self._pool.connection() as connection,
+                lent(self._pool) as connection,
                 connection.transaction(),
             ):
                 alone = await _lock(connection)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from adapters.pool import LOST, Pool
+from adapters.pool import LOST, Pool, lent
 from adapters.sql import statement
 from domain.errors import Unavailable
 
@@ -14,7 +14,7 @@ SECRET_BYTES = 32
 async def shared_secret(pool: Pool, name: str) -> bytes:
     """The secret of that name, 256 bits. Raises `Unavailable`."""
     try:
-        async with pool.connection() as connection:
+        async with lent(pool) as connection:
             fresh = secrets.token_bytes(SECRET_BYTES)
             await connection.execute(statement("insert_secret"), (name, fresh))
             cursor = await connection.execute("SELECT value FROM secrets WHERE name = %s", (name,))

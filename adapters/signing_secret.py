@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from adapters.pool import LOST, Pool, fetch
+from adapters.pool import LOST, Pool, fetch, lent
 from adapters.sql import statement
 from domain.errors import Unavailable
 
@@ -69,7 +69,7 @@ class SigningSecrets:
     async def _advance(self, name: str, overlap: timedelta | None) -> SigningSecret:
         fresh = SigningSecret(current=secrets.token_bytes(SECRET_BYTES))
         try:
-            async with self._pool.connection() as connection, connection.transaction():
+            async with lent(self._pool) as connection, connection.transaction():
                 made = (name, msgspec.json.encode(fresh))
                 await connection.execute(statement("insert_secret"), made)
                 cursor = await connection.execute(statement("lock_secret"), (name,))

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from adapters.log import STREAM_EVENTS_MAX, Recorded
 from adapters.mapper import EventMapper
-from adapters.pool import LOST, Pool
+from adapters.pool import LOST, Pool, lent
 from adapters.sql import statement
 from domain.aggregate import TASKS
 from domain.errors import Unavailable
@@ -104,7 +104,7 @@ class TaskStates:
         }
         query = statement("select_events_before")
         try:
-            async with self._pool.connection() as connection, connection.cursor() as cursor:
+            async with lent(self._pool) as connection, connection.cursor() as cursor:
                 async for task_id, topic, state in cursor.stream(query, parameters, binary=True):
                     yield task_id, topic, state
         except LOST as error:

@@ -17,12 +17,12 @@ from adapters.documents import Documents
 from adapters.download import Downloads
 from adapters.embedded import EmbeddedPostgres
 from adapters.ledger_log import LedgerLog
-from adapters.log import EventLog, Pool
+from adapters.log import EventLog
 from adapters.mapper import EventMapper
 from adapters.migrate import migrate
 from adapters.object_storage import ObjectStorage
 from adapters.past_ledgers import PastLedgers
-from adapters.pool import open_pool
+from adapters.pool import Pool, open_pool
 from adapters.projector import Projector, ProjectorLimits
 from adapters.queries import Queries
 from adapters.queue import Leases

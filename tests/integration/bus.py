@@ -15,9 +15,8 @@ from msgspec import Raw
 
 from adapters.clock import DatabaseClock
 from adapters.committer import Committer, CommitterLimits
-from adapters.log import Pool
 from adapters.mapper import EventMapper
-from adapters.pool import open_pool
+from adapters.pool import Pool, open_pool
 from adapters.queue import Leases
 from adapters.reusable_results import ReusableResults
 from domain.task import Task

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 
 from psycopg_pool import AsyncConnectionPool
 
-from adapters.log import POLL_SECONDS, EventLog, Pool, Recorded
+from adapters.log import POLL_SECONDS, EventLog, Recorded
 from adapters.mapper import EventMapper
+from adapters.pool import Pool
 from adapters.wakeup import Wakeup
 
 EVERYTHING = 1_000_000
