@@ -23,6 +23,7 @@ from domain.event import TEXT_LENGTH_MAX
 from domain.failure import Failure, FailureType, failure
 from domain.retry import RETRY_AFTER_SECONDS_MAX
 from domain.task import Task
+from service.containment import handler_at_work
 from tallystick.handler import Fetch, Handler, HandlerFunction, Objects, TaskCancelled, TaskFailure
 
 RESULT_BYTES_MAX = 512 * 1024
@@ -166,7 +167,8 @@ async def perform(handler: Handler, task_input: msgspec.Struct, attempt: Attempt
             context = ThreadAttempt(attempt, asyncio.get_running_loop())
             result = await asyncio.to_thread(_called, handler.function, task_input, context)
         else:
-            result = await handler.function(task_input, attempt)
+            with handler_at_work():
+                result = await handler.function(task_input, attempt)
     return clean_result(handler, result)
 
 

@@ -35,6 +35,7 @@ from domain.task import (
 )
 from service.attempt import Attempt, failure_of, perform, retry_after_seconds_of
 from service.command_bus import CommandBus
+from service.containment import contain_handlers
 from service.fate import ended_elsewhere
 from service.hooks import Hooks, Moment, Notice
 from service.identifiers import new_id
@@ -124,12 +125,14 @@ class Worker:
 
         With `until_idle` also until there is nothing left to claim and nothing held.
         """
+        contain_handlers(asyncio.get_running_loop())
         keeper = asyncio.create_task(self._keeper.run(), name=f"{self.name} leases")
         try:
             while not self._stopping.is_set():
                 if await self._turn():
                     continue
-                if until_idle and not self.held:
+                # What ended while the claim was under way may have queued its group's next.
+                if until_idle and not self.held and not self._freed.is_set():
                     break
                 await self._rest(until_idle=until_idle)
             await self._wind_down()
