@@ -266,6 +266,23 @@ _TABLE = (
         "A fault of ours: what was sent should have been refused earlier. Nothing was written.",
     ),
     ProblemType(
+        "event_unreadable",
+        500,
+        EXIT_FAILED,
+        "A fact in the log cannot be read",
+        "It was altered, or written by a newer release than this process is of. Nothing was"
+        " changed. The log's `event.unreadable` says which position it is at.",
+    ),
+    ProblemType(
+        "stream_too_long",
+        500,
+        EXIT_FAILED,
+        "The history is too long to be read at once",
+        "More facts than one answer reads lie between the newest snapshot or closed period and the"
+        " version asked for. Nothing was changed. Ask as of another time, or close the account's"
+        " books.",
+    ),
+    ProblemType(
         "internal",
         500,
         EXIT_FAILED,

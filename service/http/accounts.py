@@ -40,6 +40,8 @@ from service.past_accounts import AT_LENGTH_MAX, past_account
 from service.statement_period import Month
 
 SETTLING = ("overloaded", "shutting_down", "outcome_unknown")
+AS_OF = ("event_unreadable", "stream_too_long")
+"""Of what reads an account's past out of the log."""
 """A read that finds something due enters it in the log first, which may fail as a command does."""
 _encode = msgspec.json.Encoder().encode
 
@@ -180,7 +182,7 @@ class StatementEntry(msgspec.Struct, frozen=True, kw_only=True):
     scopes=USER,
     given=AsOfQuery,
     answers={200: OwnAccount},
-    refusals=("not_found", *SETTLING),
+    refusals=("not_found", *SETTLING, *AS_OF),
 )
 async def get_own_account(call: Call, query: AsOfQuery) -> Answer:
     """The key's own account: balance, limits, and what is used of them.
@@ -267,7 +269,7 @@ async def list_accounts(call: Call, query: Paging) -> Answer:
     scopes=ADMIN,
     given=AsOfQuery,
     answers={200: AccountResource},
-    refusals=("not_found", *SETTLING),
+    refusals=("not_found", *SETTLING, *AS_OF),
 )
 async def get_account(call: Call, query: AsOfQuery) -> Answer:
     """One account and its balance.

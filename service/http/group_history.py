@@ -16,7 +16,7 @@ from service.http.route import USER_OR_ADMIN, route
     scopes=USER_OR_ADMIN,
     given=Paging,
     answers={200: Page[HistoryEntry]},
-    refusals=("not_found", "invalid_cursor"),
+    refusals=("not_found", "invalid_cursor", "event_unreadable"),
 )
 async def get_group_history(call: Call, query: Paging) -> Answer:
     """What happened to a group and to its credits, oldest first; members' tasks have their own.

@@ -89,7 +89,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     scopes=USER_OR_ADMIN,
     given=Paging,
     answers={200: Page[HistoryEntry]},
-    refusals=("not_found", "invalid_cursor"),
+    refusals=("not_found", "invalid_cursor", "event_unreadable"),
 )
 async def get_task_history(call: Call, query: Paging) -> Answer:
     """What happened to a task and to the credits held for it, oldest first.
