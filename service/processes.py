@@ -13,31 +13,26 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from functools import partial
 from typing import Any, NoReturn
 
 import structlog
 import uvloop
 
 from adapters.embedded import EmbeddedPostgres
-from adapters.gates import park_tasks, unpark_tasks
 from adapters.idempotency_keys import delete_expired_keys
 from adapters.pool import fetch
-from adapters.providers import open_providers
-from adapters.queue import wake_delayed
 from domain.errors import AdapterError, TallystickError, Unavailable
 from service.bootstrap import Service
 from service.garbage import calm_garbage_collection
+from service.sweeps import PURGE_KEYS_MAX, sweeps_of
 
 WATCH_SECONDS = 1.0
-SWEEP_TASKS_MAX = 200
-PARK_TASKS_MAX = 2_000
-"""Put aside, or back, in one statement without the log's lock."""
 PURGE_SECONDS = 600.0
-PURGE_KEYS_MAX = 5_000
 BACKLOG = 1_024
 PORTS = 65_536
 """Above, ports would be counted from 0 again."""
+UNSENT_BYTES_MAX = 128 * 1_024
+"""What the system keeps of an answer that its client does not take."""
 DATABASE_SECONDS = 1.0
 DATABASE_SECONDS_MAX = 5.0
 THREADS_SECONDS_MAX = 2.0
@@ -72,6 +67,8 @@ def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Each connection has it from here: so we see what a client takes, not what is buffered.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
         listener.bind(address)
         listener.listen(BACKLOG)
     except BaseException:
@@ -215,29 +212,18 @@ async def _until(
 
 async def _watch(service: Service, stop: asyncio.Event) -> None:
     """Nothing stays for ever: leases, deadlines, pauses, schedules that are due."""
-    sweeps: dict[str, Callable[[int], Awaitable[int]]] = {
-        "rescue": service.bus.rescue,
-        "expire": service.bus.expire,
-        "wake": partial(wake_delayed, service.pool),
-        "fire": service.schedules.fire,
-        "settle": service.ledgers.settle_due,
-        "open": partial(open_providers, service.pool),
-        "park": partial(park_tasks, service.pool),
-        "unpark": partial(unpark_tasks, service.pool),
-    }
-    limits = {"park": PARK_TASKS_MAX, "unpark": PARK_TASKS_MAX}
+    sweeps = sweeps_of(service)
     while not stop.is_set():
         pause = WATCH_SECONDS
-        for name, sweep in sweeps.items():
-            limit = limits.get(name, SWEEP_TASKS_MAX)
+        for sweep in sweeps:
             try:
-                swept = await sweep(limit)
+                swept = await sweep()
             except TallystickError as error:
-                _log.warning("watch.failed", sweep=name, error=str(error))
+                _log.warning("watch.failed", sweep=sweep.name, error=str(error))
                 continue
             if swept:
-                _log.info("watch.swept", sweep=name, count=swept)
-            if swept == limit:
+                _log.info("watch.swept", sweep=sweep.name, count=swept)
+            if swept == sweep.limit:
                 pause = 0.0
         await _pause(stop, pause)
 

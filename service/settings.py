@@ -113,6 +113,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     http_body_bytes_max: Annotated[
         int, Meta(ge=KIB, le=64 * MIB, description="Largest request body.")
     ] = MIB
+    http_take_seconds_max: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=3_600,
+            description="How long a client may take nothing of its answer before it is hung up on;"
+            " at most 5 once the process was told to stop.",
+        ),
+    ] = 60.0
     json_depth_max: Annotated[
         int, Meta(ge=4, le=200, description="Deepest nesting of a JSON request body.")
     ] = 32

@@ -9,17 +9,20 @@ from collections import Counter
 
 import msgspec
 
-from adapters.gates import unpark_tasks
-from adapters.queue import wake_delayed
+from adapters.idempotency_keys import delete_expired_keys
 from domain.errors import TallystickError
 from service.bootstrap import Service
 from service.hooks import Notice
+from service.sweeps import PURGE_KEYS_MAX, sweeps_of
 
 SECONDS = 50.0
 SECONDS_MAX = 300.0
 GRACE_PART = 0.2
 """The part of the budget that is left for tasks to finish in; then they are handed back."""
-SWEEP_TASKS_MAX = 200
+SWEEP_PART = 0.5
+"""The part of the budget after which no sweep is made again, though more was due."""
+DRAIN_PART = 0.5
+"""The part of the grace time at a stop that is left to tasks; the answer needs some of it too."""
 
 
 class TickReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,11 +48,13 @@ class TickReport(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-async def tick(service: Service, seconds: float = SECONDS) -> TickReport:
+async def tick(
+    service: Service, seconds: float = SECONDS, stop: asyncio.Event | None = None
+) -> TickReport:
     """Sweep, work and bring the read models up, within `seconds`.
 
     Two at once are two workers: they share the queue and do nothing twice. Returns early when there
-    is nothing left to do.
+    is nothing left to do; and soon after `stop`, with what it held handed back.
     """
     begun = time.monotonic()
     counts: Counter[str] = Counter()
@@ -57,17 +62,21 @@ async def tick(service: Service, seconds: float = SECONDS) -> TickReport:
     async def count(notice: Notice) -> None:
         counts[notice.moment] += 1
 
-    swept = await _sweep(service)
+    swept = await _sweep(service, begun + seconds * SWEEP_PART)
     await _alert(service, seconds * GRACE_PART)
-    worker = service.worker(hooks=[count], grace_seconds=seconds * GRACE_PART)
+    grace = min(seconds * GRACE_PART, service.settings.drain_seconds_max * DRAIN_PART)
+    worker = service.worker(hooks=[count], grace_seconds=grace)
     working = asyncio.create_task(worker.run(until_idle=True))
+    stopping = asyncio.create_task((stop or asyncio.Event()).wait())
     try:
         left = seconds * (1 - GRACE_PART) - (time.monotonic() - begun)
-        await asyncio.wait([working], timeout=left)
+        await asyncio.wait([working, stopping], timeout=left, return_when=asyncio.FIRST_COMPLETED)
     finally:
         worker.stop()
+        stopping.cancel()
     await working
-    await _project(service, begun + seconds - time.monotonic())
+    if not (stop and stop.is_set()):
+        await _project(service, begun + seconds - time.monotonic())
     ends = ("accepted", "completed", "failed", "retrying", "cancelled", "stalled")
     ended = sum(counts[moment] for moment in ends)
     return TickReport(
@@ -83,14 +92,23 @@ async def tick(service: Service, seconds: float = SECONDS) -> TickReport:
     )
 
 
-async def _sweep(service: Service) -> dict[str, int]:
+async def _sweep(service: Service, until: float) -> dict[str, int]:
+    """Take what is due, again where a sweep took as much as it may; how many by what is told."""
+    counts: Counter[str] = Counter()
+    left = list(sweeps_of(service))
+    while left:
+        swept = [(sweep, await sweep()) for sweep in left]
+        counts.update({sweep.name: count for sweep, count in swept})
+        in_time = time.monotonic() < until
+        left = [sweep for sweep, count in swept if count == sweep.limit and in_time]
+    days = service.settings.idempotency_days
+    await delete_expired_keys(service.pool, days=days, limit=PURGE_KEYS_MAX)
     return {
-        "rescued": await service.bus.rescue(SWEEP_TASKS_MAX),
-        "expired": await service.bus.expire(SWEEP_TASKS_MAX),
-        "woken": await wake_delayed(service.pool, SWEEP_TASKS_MAX)
-        + await unpark_tasks(service.pool, SWEEP_TASKS_MAX),
-        "fired": await service.schedules.fire(SWEEP_TASKS_MAX),
-        "settled": await service.ledgers.settle_due(SWEEP_TASKS_MAX),
+        "rescued": counts["rescue"],
+        "expired": counts["expire"],
+        "woken": counts["wake"] + counts["unpark"],
+        "fired": counts["fire"],
+        "settled": counts["settle"],
     }
 
 

@@ -14,6 +14,7 @@ from litestar.exceptions import MethodNotAllowedException
 from adapters.api_keys import KEYS_CHANGED
 from adapters.shared_secret import shared_secret
 from service.bootstrap import Service
+from service.http.body import Bodies
 from service.http.call import Front
 from service.http.cursors import PURPOSE, Cursors
 from service.http.estimates import Estimates
@@ -35,12 +36,15 @@ _log = structlog.get_logger(__name__)
 def create_app(service: Service, stop: asyncio.Event | None = None) -> Litestar:
     """The API over an open service.
 
-    When `stop` is set, requests that wait for a task are answered with what there is, and streams
-    end, so that they do not hold up the shutdown.
+    When `stop` is set, requests that wait for a task are answered with what there is, streams and
+    ticks end, and bodies that have not arrived are refused: none holds up the shutdown.
     """
+    stop = stop or asyncio.Event()
     owners = Owners(service.pool)
     front = Front(
         service=service,
+        stop=stop,
+        bodies=Bodies(),
         waiters=Waiters(
             service.pool, service.wakeup.watch(), poll_seconds=service.settings.poll_seconds
         ),
@@ -61,7 +65,7 @@ def create_app(service: Service, stop: asyncio.Event | None = None) -> Litestar:
             front.estimates.run(),
             front.streams.run(),
             service.keys.follow(service.wakeup.watch(only=KEYS_CHANGED)),
-            _release(front, stop),
+            _release(front),
         ):
             yield
 
@@ -89,11 +93,11 @@ def _refuse(request: Request[Any, Any, Any], raised: Exception) -> Response[byte
     return Response(answer.body, status_code=answer.status, headers=headers, media_type=media)
 
 
-async def _release(front: Front, stop: asyncio.Event | None) -> None:
-    if stop is not None:
-        await stop.wait()
-        front.waiters.stop()
-        front.streams.stop()
+async def _release(front: Front) -> None:
+    await front.stop.wait()
+    front.waiters.stop()
+    front.streams.stop()
+    front.bodies.stop()
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from litestar.types import Receive
 
-from domain.errors import InvalidInput
+from domain.errors import InvalidInput, ShuttingDown
 from service.http.raw_json import guard_json, mended_json
 from service.http.refusals import (
     BodyTooLarge,
@@ -41,16 +41,40 @@ def guard_media(headers: Mapping[bytes, bytes]) -> None:
             raise UnsupportedMediaType("The charset has to be UTF-8.")
 
 
-async def read_body(receive: Receive, headers: Mapping[bytes, bytes], bytes_max: int) -> bytes:
-    """The whole body. Raises `BodyTooLarge`, `RequestTimedOut`, `MalformedRequest`."""
-    announced = headers.get(b"content-length", b"")
-    if announced.isdigit() and int(announced[:20]) > bytes_max:
-        raise BodyTooLarge(bytes_max)
-    try:
-        async with asyncio.timeout(READ_SECONDS_MAX):
-            return await _collect(receive, bytes_max)
-    except TimeoutError as error:
-        raise RequestTimedOut(READ_SECONDS_MAX) from error
+class Bodies:
+    """Reads the bodies of a process's requests. After `stop`, none is waited for any more."""
+
+    def __init__(self) -> None:
+        self._limits: set[asyncio.Timeout] = set()
+        self._stopped = False
+
+    async def read(self, receive: Receive, headers: Mapping[bytes, bytes], bytes_max: int) -> bytes:
+        """The whole body.
+
+        Raises `BodyTooLarge`, `RequestTimedOut`, `MalformedRequest`, `ShuttingDown`.
+        """
+        announced = headers.get(b"content-length", b"")
+        if announced.isdigit() and int(announced[:20]) > bytes_max:
+            raise BodyTooLarge(bytes_max)
+        limit = asyncio.timeout(0 if self._stopped else READ_SECONDS_MAX)
+        self._limits.add(limit)
+        try:
+            async with limit:
+                return await _collect(receive, bytes_max)
+        except TimeoutError as error:
+            if self._stopped:
+                raise ShuttingDown("The body had not arrived when the process stopped.") from error
+            raise RequestTimedOut(READ_SECONDS_MAX) from error
+        finally:
+            self._limits.discard(limit)
+
+    def stop(self) -> None:
+        """Refuse the requests of which the body has not arrived."""
+        self._stopped = True
+        now = asyncio.get_running_loop().time()
+        for limit in self._limits:
+            if not limit.expired():
+                limit.reschedule(now)
 
 
 async def _collect(receive: Receive, bytes_max: int) -> bytes:

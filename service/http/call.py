@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -16,6 +17,7 @@ from service.bootstrap import Service
 from service.command_bus import Once, Origin
 from service.http.answer import Answer, Headers, bytes_answer
 from service.http.authentication import actor_of
+from service.http.body import Bodies
 from service.http.cursors import Cursors
 from service.http.estimates import Estimates
 from service.http.idempotency import InFlight, fingerprint_of, idempotency_key, scoped
@@ -34,6 +36,8 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     """What the routes of one process work with."""
 
     service: Service
+    stop: asyncio.Event
+    bodies: Bodies
     waiters: Waiters
     estimates: Estimates
     cursors: Cursors

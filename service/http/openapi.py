@@ -206,7 +206,7 @@ def refusal_codes(route: Route) -> tuple[str, ...]:
     """Every code that the route may answer with, in the order of the table."""
     codes = {"internal", *route.refusals}
     if route.scopes:
-        codes |= {"unauthenticated", "forbidden", "unavailable"}
+        codes |= {"unauthenticated", "forbidden", "unavailable", "shutting_down"}
     if route.given is not None or route.conditional == "If-Match":
         codes |= {"invalid_input"}
     if route.reads_body:

@@ -9,6 +9,7 @@ A request is refused in this order: path and method, key (401), scope (403), med
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
@@ -20,10 +21,11 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from adapters.api_keys import Scope
-from domain.errors import TallystickError
+from adapters.committer import OutcomeUnknown
+from domain.errors import ShuttingDown, TallystickError
 from service.http.answer import Answer
 from service.http.authentication import authenticate
-from service.http.body import decode_body, guard_media, read_body
+from service.http.body import decode_body, guard_media
 from service.http.call import Call, Front
 from service.http.problem import problem_answer
 from service.http.query import read_query
@@ -157,6 +159,8 @@ class _Carrier:
         structlog.contextvars.bind_contextvars(trace_id=trace.trace_id)
         try:
             answer = await self._answer(call, scope)
+        except asyncio.CancelledError:
+            answer = refused(_cut_off(declared), call.path, trace)
         except Exception as error:  # noqa: BLE001 - the edge: everything is answered
             answer = refused(error, call.path, trace)
         answer.headers.append((b"traceparent", trace.parent))
@@ -184,11 +188,18 @@ class _Carrier:
         empty = b"transfer-encoding" not in headers and headers.get(b"content-length", b"0") == b"0"
         if not (empty and declared.given_optional):
             guard_media(headers)
-        call.body = await read_body(call.receive, headers, self._bytes_max)
+        call.body = await self._front.bodies.read(call.receive, headers, self._bytes_max)
         if not call.body and declared.given_optional:
             assert declared.given is not None
             return declared.given()
         return decode_body(call.body, decoder, self._depth_max, foreign=declared.foreign)
+
+
+def _cut_off(declared: Route) -> TallystickError:
+    """What the server, which cancels requests at the end of the grace time, has made of one."""
+    if declared.method == "GET":
+        return ShuttingDown("The process ended before the answer.")
+    return OutcomeUnknown("The process ended before it knew.")
 
 
 def refused(error: BaseException, path: str, trace: Trace) -> Answer:

@@ -12,7 +12,7 @@ import uvicorn
 
 from service.bootstrap import Service
 from service.http.app import create_app
-from service.http.server_protocol import AbortableProtocol
+from service.http.server_protocol import PatientProtocol
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than clients and balancers keep idle connections, so that none is closed under them."""
@@ -27,7 +27,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 create_app(service, stop),
                 loop="none",
-                http=AbortableProtocol,
+                http=PatientProtocol.of(service.settings.http_take_seconds_max),
                 ws="none",
                 lifespan="on",
                 log_config=None,

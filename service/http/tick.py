@@ -31,10 +31,11 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 async def run_tick(call: Call, given: Budget | None = None) -> Answer:
     """Work for at most the given seconds: rescue, expire, run tasks, bring read models up.
 
-    Safe to call at once from several crons; whatever is not finished in time is queued again.
+    Safe to call at once from several crons; whatever is not finished in time is queued again. A
+    tick in a process that is told to stop ends early, with what it did.
     """
     budget = given or Budget()
-    return json_answer(await tick(call.service, budget.seconds))
+    return json_answer(await tick(call.service, budget.seconds, call.front.stop))
 
 
 ROUTES = (run_tick,)

@@ -20,7 +20,7 @@ from service.bootstrap import Service, open_service
 from service.command_bus import Origin
 from service.http.app import create_app
 from service.http.openapi import openapi_document
-from service.http.server_protocol import AbortableProtocol
+from service.http.server_protocol import PatientProtocol
 from service.identifiers import new_id, public_id
 from service.processes import listen, url_of
 from service.settings import Settings
@@ -169,7 +169,7 @@ async def running_api(
             uvicorn.Config(
                 create_app(service, stop),
                 loop="none",
-                http=AbortableProtocol,
+                http=PatientProtocol,
                 ws="none",
                 lifespan="on",
                 log_config=None,
