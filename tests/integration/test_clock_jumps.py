@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 import msgspec
-import psycopg
 import pytest
-from psycopg import sql
 
-from adapters import clock
-from adapters.clock import DatabaseClock
 from adapters.queue import Heartbeat, wake_delayed
 from tallystick.handler import Context, TaskFailure, handler
 from tests.integration.bus import Bench, opened
-
-JUMPS = [timedelta(hours=-9), timedelta(hours=9), timedelta(days=400), timedelta(days=-400)]
-"""Of the host's wall clock; its monotonic counter and the database's clock go on."""
+from tests.integration.wrong_host import JUMPS, be_wrong
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -40,20 +33,7 @@ async def bench(
     request: pytest.FixtureRequest, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Bench]:
     """A process whose host has the wrong time from its start on."""
-    jump: timedelta = request.param
-
-    class WrongTime(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
-            return datetime.now(tz) + jump  # noqa: TID251 - what a wrong host would say
-
-    with psycopg.connect(database, autocommit=True) as connection:
-        # A server that shows local time, with hours that are twice or not at all.
-        name = sql.Identifier(connection.info.dbname)
-        zone = sql.SQL("ALTER DATABASE {} SET timezone = 'America/New_York'")
-        connection.execute(zone.format(name))
-    monkeypatch.setattr(clock, "datetime", WrongTime)
-    assert abs(DatabaseClock().now() - datetime.now(UTC) - jump) < timedelta(minutes=1)  # noqa: TID251
+    be_wrong(monkeypatch, database, request.param)
     async with opened(database, [patient]) as made:
         yield made
 
