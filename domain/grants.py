@@ -91,9 +91,12 @@ def moved(grants: Grants, slices: Slices, *, free: int, held: int) -> Grants:
     amounts: dict[UUID, int] = {}
     for piece in slices:
         amounts[piece.grant_id] = amounts.get(piece.grant_id, 0) + piece.amount
-    kept = []
-    for grant in grants:
-        if amount := amounts.get(grant.id):
+    amounts.pop(OVERDRAFT, None)
+    kept: list[Grant] = []
+    for place, grant in enumerate(grants):
+        if not amounts:
+            return (*kept, *grants[place:])
+        if amount := amounts.pop(grant.id, 0):
             grant = replace(  # noqa: PLW2901 - the moved grant takes its place
                 grant, remaining=grant.remaining + free * amount, held=grant.held + held * amount
             )

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from domain import ledger_grants, ledger_holds
 from domain.errors import AccountUnsettled, AlreadyExists, NotFound
 from domain.event import Metadata
-from domain.ledger_book import Book, settle_due, tell_owner
+from domain.ledger_book import Book, tell_owner
 from domain.ledger_commands import (
     GRANT_PRIORITY_DEFAULT,
     AdjustCredits,
@@ -43,6 +43,7 @@ from domain.ledger_events import (
     Slice,
 )
 from domain.ledger_machines import ACCOUNT, ACTIVE_RETRY_SECONDS, GRANTS_MAX, HOLD, REFUND_DAYS_MAX
+from domain.ledger_settlement import settle_due
 from domain.ledger_state import CreditLedger, evolve, evolved, snapshot, whole
 
 __all__ = [
@@ -92,14 +93,16 @@ def decide(
     `source_ref`,
     `AlreadyExists` (grant id), `InvalidInput` (the account's sum), `LimitReached`;
     a hold's are `InvalidInput` (amount), then quiet for the same open hold, `AlreadyExists`
-    (another one of that id), `InvalidInput` (its end), `LimitReached` (active, then daily),
-    `InsufficientCredits`;
-    an extension's are `HoldNotFound`, `HoldNotYours`, `InvalidInput`, `InsufficientCredits`;
+    (another one of that id), `InvalidInput` (its end), `LimitReached` (holds, active, then daily),
+    `InsufficientCredits`, `LimitReached` (slices);
+    an extension's are `HoldNotFound`, `HoldNotYours`, `InvalidInput`, `InsufficientCredits`,
+    `LimitReached` (slices);
     a capture's are `HoldNotFound`, `HoldNotYours`, `CaptureExceedsHold`;
     a release's are `HoldNotFound`, `HoldNotYours`;
     a refund's are `InvalidInput` (amount, age), `IllegalTransition` (all of it was refunded),
     `RefundExceedsCapture`; a void's is `NotFound`, after quiet for one that was voided before;
-    an adjustment's are `InvalidInput`, then quiet, then those of a grant or `InsufficientCredits`;
+    an adjustment's are `InvalidInput`, then quiet, then those of a grant or `InsufficientCredits`
+    and `LimitReached` (slices);
     a closing's is `AccountUnsettled`.
     """
     if isinstance(command, OpenAccount):
@@ -107,14 +110,15 @@ def decide(
     if ledger is None:
         raise NotFound("There is no such account.")
     book = Book(ledger, meta)
-    settle_due(book)
+    events_max = command.events_max if isinstance(command, SettleDue) else None
+    settle_due(book, events_max)
     due = len(book.events)
     dated = book.ledger.dated or isinstance(command, RefundCapture)
     _DECIDERS[type(command)](book, command)
     if not book.events or (len(book.events) == due and not isinstance(command, SettleDue)):
         return ()
     if dated:
-        settle_due(book)
+        settle_due(book, events_max)
     if isinstance(command, _TAKING) and command.plan is not None:
         tell_owner(book, command.plan)
     return tuple(book.events)

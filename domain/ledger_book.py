@@ -5,21 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from domain.errors import LimitReached
 from domain.event import Metadata
-from domain.grants import due_at
-from domain.ledger_events import (
-    CreditsExhausted,
-    CreditsExpired,
-    CreditsLow,
-    CreditsMatured,
-    CreditsVoided,
-    Grant,
-    Hold,
-    HoldExpired,
-    LedgerEvent,
-    Slice,
-)
-from domain.ledger_machines import HOLD
+from domain.grants import Slices
+from domain.ledger_events import CreditsExhausted, CreditsLow, Hold, LedgerEvent
+from domain.ledger_machines import ACTIVE_RETRY_SECONDS, HELD_SLICES_MAX, SLICES_MAX
 from domain.ledger_state import CreditLedger, evolve
 from domain.plan import Plan
 
@@ -44,10 +34,10 @@ class Book:
         return self._ledger
 
     def write(self, event_type: Callable[..., LedgerEvent], **fields: object) -> None:
-        ledger = self.ledger
+        ledger = self._ledger
         event = event_type(
             originator_id=ledger.id,
-            originator_version=ledger.version + 1,
+            originator_version=ledger.version + len(self._pending) + 1,
             meta=self.meta,
             **fields,
         )
@@ -55,44 +45,19 @@ class Book:
         self.events.append(event)
 
 
-def settle_due(book: Book) -> None:
-    """Mature and expire what is due; what comes back to a grant that is gone goes after it.
-
-    Moment by moment, so that it comes to the same whether it is done in time or late.
-    """
-    while (moment := book.ledger.due_at) is not None and moment <= book.meta.at:
-        ledger = book.ledger
-        for grant in ledger.grants:
-            if (grant_due := due_at(grant)) is not None and grant_due <= moment:
-                _settle_grant(book, grant)
-        for hold_id, expires_at in ledger.expiring.items():
-            if expires_at <= moment:
-                _expire_hold(book, ledger.holds[hold_id])
-
-
-def _settle_grant(book: Book, grant: Grant) -> None:
-    if grant.pending and not grant.voided:
-        book.write(CreditsMatured, grant_id=grant.id, amount=grant.remaining)
-        return
-    gone = gone_of(book.ledger, grant.remaining)
-    slices = (Slice(grant.id, grant.remaining),)
-    if grant.voided:
-        book.write(CreditsVoided, **gone, slices=slices, grant_id=grant.id, reason="voided before")
-    else:
-        book.write(CreditsExpired, **gone, slices=slices)
-
-
-def gone_of(ledger: CreditLedger, amount: int) -> dict[str, int]:
+def gone_of(overdrawn: int, amount: int) -> dict[str, int]:
     """What of credits that go pays a debt, and what is lost."""
-    repaid = max(0, min(amount, ledger.overdrawn))
+    repaid = max(0, min(amount, overdrawn))
     return {"amount": amount - repaid, "repaid": repaid}
 
 
-def _expire_hold(book: Book, hold: Hold) -> None:
-    HOLD.target("expire", "held")
-    book.write(
-        HoldExpired, **ending_of(hold), amount=hold.amount, slices=hold.slices, trial=hold.trial
-    )
+def guard_slices(ledger: CreditLedger, slices: Slices, before: int = 0) -> Slices:
+    """The slices, to be taken beside the `before` of the same hold. Raises `LimitReached`."""
+    if before + len(slices) > SLICES_MAX:
+        raise LimitReached("hold_slices_max", SLICES_MAX, ACTIVE_RETRY_SECONDS)
+    if ledger.held_slices + len(slices) > HELD_SLICES_MAX:
+        raise LimitReached("held_slices_max", HELD_SLICES_MAX, ACTIVE_RETRY_SECONDS)
+    return slices
 
 
 def tell_owner(book: Book, plan: Plan) -> None:

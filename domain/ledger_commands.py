@@ -149,9 +149,11 @@ class SettleDue(msgspec.Struct, frozen=True, kw_only=True):
     """Do what time has brought: grants mature and expire, holds expire. Quiet when nothing is.
 
     As with every command that has one, `plan` says when the owner is told that little is left.
+    With `events_max`, what comes after the moment that brought as many events is left for later.
     """
 
     plan: Plan | None = None
+    events_max: int | None = None
 
 
 class CloseBooks(msgspec.Struct, frozen=True, kw_only=True):

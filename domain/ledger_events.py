@@ -86,12 +86,17 @@ class CreditsGranted(Event, frozen=True, kw_only=True):
 
 
 class CreditsMatured(Event, frozen=True, kw_only=True):
-    """A grant became effective: its credits can be held from here on."""
+    """A grant became effective: its credits can be held from here on.
+
+    Where several did at one time, `grant_id` is the first of them, `amount` is that of all, and the
+    slices name each.
+    """
 
     TOPIC: ClassVar[str] = "credits.matured"
 
     grant_id: UUID
     amount: Credits
+    slices: tuple[Slice, ...] = ()
 
 
 class CreditsHeld(Event, frozen=True, kw_only=True):

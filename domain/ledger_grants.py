@@ -7,7 +7,7 @@ from datetime import datetime
 from domain.errors import AlreadyExists, InsufficientCredits, InvalidInput, LimitReached, NotFound
 from domain.event import COUNT_MAX, CREDITS_MAX
 from domain.grants import burn
-from domain.ledger_book import Book, gone_of
+from domain.ledger_book import Book, gone_of, guard_slices
 from domain.ledger_commands import AdjustCredits, GrantCredits, VoidGrant
 from domain.ledger_events import CreditsExpired, CreditsGranted, CreditsVoided, Grant, Slice
 from domain.ledger_machines import ACCOUNT, ACTIVE_RETRY_SECONDS, GRANTS_MAX
@@ -59,7 +59,7 @@ def _rolled_over(book: Book, command: GrantCredits) -> int:
     """End the grant that this one follows; how many of its credits are carried over."""
     for grant in book.ledger.grants:
         if grant.id == command.rolls_over and grant.remaining and not grant.pending:
-            gone = gone_of(book.ledger, grant.remaining)
+            gone = gone_of(book.ledger.overdrawn, grant.remaining)
             book.write(CreditsExpired, **gone, slices=(Slice(grant.id, grant.remaining),))
             return min(gone["amount"], command.rollover_max)
     return 0
@@ -78,7 +78,7 @@ def grant_voided(book: Book, command: VoidGrant) -> None:
 
 def void(book: Book, grant: Grant, reason: str) -> None:
     free = grant.remaining
-    gone = {"amount": free, "repaid": 0} if grant.pending else gone_of(book.ledger, free)
+    gone = {"amount": free, "repaid": 0} if grant.pending else gone_of(book.ledger.overdrawn, free)
     book.write(
         CreditsVoided,
         **gone,
@@ -105,7 +105,7 @@ def adjusted(book: Book, command: AdjustCredits) -> None:
     book.write(
         CreditsVoided,
         amount=taken,
-        slices=burn(ledger.grants, taken),
+        slices=guard_slices(ledger, burn(ledger.grants, taken)),
         source_ref=command.source_ref,
         reason=command.reason,
         apart=command.apart,

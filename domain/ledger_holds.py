@@ -20,7 +20,7 @@ from domain.errors import (
 )
 from domain.event import CREDITS_MAX
 from domain.grants import Slices, as_granted, burn, split
-from domain.ledger_book import Book, ending_of
+from domain.ledger_book import Book, ending_of, guard_slices
 from domain.ledger_commands import (
     CaptureHold,
     ExtendHold,
@@ -40,7 +40,7 @@ from domain.ledger_events import (
     HoldExpired,
     HoldExtended,
 )
-from domain.ledger_machines import ACCOUNT, ACTIVE_RETRY_SECONDS, HOLD, REFUND_DAYS_MAX
+from domain.ledger_machines import ACCOUNT, ACTIVE_RETRY_SECONDS, HOLD, HOLDS_MAX, REFUND_DAYS_MAX
 from domain.ledger_state import CreditLedger, day_of
 from domain.plan import Plan
 
@@ -65,7 +65,7 @@ def held(book: Book, command: HoldCredits) -> None:
         task_id=command.task_id,
         group_id=command.group_id,
         amount=amount,
-        slices=burn(ledger.grants, amount),
+        slices=guard_slices(ledger, burn(ledger.grants, amount)),
         tasks=command.tasks,
         slots=command.slots,
         trial=trial,
@@ -90,6 +90,8 @@ def _guard_later(expires_at: datetime | None, at: datetime) -> None:
 
 def _guard_limits(ledger: CreditLedger, command: HoldCredits, at: datetime) -> None:
     plan = command.plan
+    if len(ledger.holds) >= HOLDS_MAX:
+        raise LimitReached("holds_max", HOLDS_MAX, ACTIVE_RETRY_SECONDS)
     if ledger.balance.active + command.slots > plan.active_tasks_max:
         raise LimitReached("active_tasks_max", plan.active_tasks_max, ACTIVE_RETRY_SECONDS)
     day, made = day_of(ledger, at)
@@ -137,7 +139,7 @@ def extended(book: Book, command: ExtendHold) -> None:
         HoldExtended,
         hold_id=hold.id,
         added=command.added,
-        slices=burn(book.ledger.grants, command.added),
+        slices=guard_slices(book.ledger, burn(book.ledger.grants, command.added), len(hold.slices)),
         expires_at=command.expires_at or hold.expires_at,
         task_type=hold.task_type,
         reason=command.reason,

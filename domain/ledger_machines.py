@@ -49,5 +49,11 @@ ACTIVE_RETRY_SECONDS = 10
 """What is said in `Retry-After` when all of an account's active tasks are taken."""
 GRANTS_MAX = 10_000
 """Most grants with credits left in one ledger."""
+SLICES_MAX = 1_000
+"""Most slices of one hold, and of any one event."""
+HOLDS_MAX = 100_000
+"""Most open holds of one ledger, whatever its plan says."""
+HELD_SLICES_MAX = 200_000
+"""Most slices of all of them together."""
 REFUND_DAYS_MAX = 400
 """How long after its capture credits may be refunded."""

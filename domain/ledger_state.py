@@ -52,7 +52,7 @@ class CreditLedger(msgspec.Struct, frozen=True, kw_only=True):
     charged; `voided` are the grants that were taken back. `refunds` is what was given back of each
     capture of the last `REFUND_DAYS_MAX` days. `told_at` is the threshold that the owner was told
     of falling below, `told_exhausted` whether of having nothing left; `period` the last one that
-    was closed.
+    was closed. `held_slices` counts the slices of all open holds.
     """
 
     balance: Balance
@@ -68,6 +68,7 @@ class CreditLedger(msgspec.Struct, frozen=True, kw_only=True):
     told_exhausted: bool = False
     period: str | None = None
     voided: Map[UUID, None] = Map()
+    held_slices: int = 0
 
     @property
     def id(self) -> UUID:
@@ -176,7 +177,11 @@ def _references(ledger: CreditLedger, event: CreditsGranted | CreditsVoided) -> 
 
 
 def _matured(ledger: CreditLedger, event: CreditsMatured) -> Fields:
-    return {"grants": _with(ledger.grants, event.grant_id, pending=False)}
+    if not event.slices:
+        return {"grants": _with(ledger.grants, event.grant_id, pending=False)}
+    matured = {piece.grant_id for piece in event.slices}
+    grants = (replace(g, pending=False) if g.id in matured else g for g in ledger.grants)
+    return {"grants": tuple(grants)}
 
 
 def _with(grants: Grants, grant_id: UUID, **fields: bool) -> Grants:
@@ -205,6 +210,7 @@ def _held(ledger: CreditLedger, event: CreditsHeld) -> Fields:
         "overdrawn": ledger.overdrawn + overdraft_in(event.slices),
         "day": day,
         "day_count": made + event.tasks,
+        "held_slices": ledger.held_slices + len(event.slices),
     }
     if event.expires_at is not None:
         fields["expiring"] = ledger.expiring.set(hold.id, event.expires_at)
@@ -223,6 +229,7 @@ def _extended(ledger: CreditLedger, event: HoldExtended) -> Fields:
         "grants": moved(ledger.grants, event.slices, free=-1, held=1),
         "holds": ledger.holds.set(hold.id, hold),
         "overdrawn": ledger.overdrawn + overdraft_in(event.slices),
+        "held_slices": ledger.held_slices + len(event.slices),
     }
     if event.expires_at is not None:
         fields["expiring"] = ledger.expiring.set(hold.id, event.expires_at)
@@ -249,7 +256,10 @@ def _released(ledger: CreditLedger, event: CreditsReleased | HoldExpired) -> Fie
 
 
 def _without_hold(ledger: CreditLedger, hold_id: UUID) -> Fields:
-    fields: Fields = {"holds": ledger.holds.delete(hold_id)}
+    fields: Fields = {
+        "holds": ledger.holds.delete(hold_id),
+        "held_slices": ledger.held_slices - len(ledger.holds[hold_id].slices),
+    }
     if hold_id in ledger.expiring:
         fields["expiring"] = ledger.expiring.delete(hold_id)
     return fields
@@ -376,6 +386,7 @@ def _restored(event: LedgerSnapshot | PeriodClosed) -> CreditLedger:
         told_exhausted=event.told_exhausted,
         period=event.period,
         voided=Map(dict.fromkeys(event.voided_grants)),
+        held_slices=sum(len(hold.slices) for hold in event.holds),
     )
 
 

@@ -20,6 +20,8 @@ from domain.reference import reference_id
 from service.command_bus import CommandBus, Once, Origin, account_in
 
 TIME = Origin(actor="time")
+SWEEP_EVENTS_MAX = 2_000
+"""Events of one sweep over what is due, up to those of the last moment that it looks at."""
 CommandOf = Callable[[CreditLedger], LedgerCommand]
 
 
@@ -132,8 +134,9 @@ class Ledgers:
     async def settle_due(self, limit: int) -> int:
         """Enter what time has brought (grants mature and expire, holds expire) in the log.
 
-        At most `limit` ledgers; how many. Commands on a ledger do so themselves where it was not
-        done yet, so that none of them is decided on a balance of before; and so do readers.
+        At most `limit` ledgers and about `SWEEP_EVENTS_MAX` events, the rest the next time; how
+        many ledgers were looked at. Commands on a ledger do so themselves where it was not done
+        yet, so that none of them is decided on a balance of before; and so do readers.
         """
         found: list[Stream] = []
         find = find_due_ledgers(limit)
@@ -142,7 +145,7 @@ class Ledgers:
             found[:] = await find(cursor, taken)
             return found
 
-        await self._bus.execute(self._settling(found), TIME, find=remember)
+        await self._bus.execute(self._settling(found, SWEEP_EVENTS_MAX), TIME, find=remember)
         return len(found)
 
     async def settle(self, account_ids: Sequence[UUID]) -> bool:
@@ -158,13 +161,18 @@ class Ledgers:
         committed = await self.carry_out(asked, ledger.SettleDue())
         return account_in(committed.states, account_id)
 
-    def _settling(self, streams: Sequence[Stream]) -> Callable[[States, Metadata], Sequence[Event]]:
+    def _settling(
+        self, streams: Sequence[Stream], events_max: int | None = None
+    ) -> Callable[[States, Metadata], Sequence[Event]]:
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             events: list[Event] = []
             for stream in streams:
+                left = None if events_max is None else events_max - len(events)
+                if left is not None and left <= 0:
+                    break
                 current: CreditLedger = states[stream.id]
                 plan = self._bus.plans.known(current.balance.plan)
-                events += ledger.decide(current, ledger.SettleDue(plan=plan), meta)
+                events += ledger.decide(current, ledger.SettleDue(plan=plan, events_max=left), meta)
             return events
 
         return decide

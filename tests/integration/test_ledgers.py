@@ -86,6 +86,32 @@ async def test_what_is_due_is_settled_once_however_many_look(bench: Bench) -> No
     assert comparison.differences == ()
 
 
+async def test_a_sweep_is_of_bounded_size_and_the_next_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.ledgers.SWEEP_EVENTS_MAX", 1)
+    await _dated(bench)
+    await _do(bench, _promised(bench))
+    await _until_due(bench)
+    swept: list[tuple[int, ...]] = []
+    while await Ledgers(bench.bus, Queries(bench.pool)).settle_due(10):
+        swept.append(_account(bench))
+    assert len(swept) > 1
+    assert swept[-1] == (CREDITS, 0, 37, 0)
+    assert (await compare_inline(bench.dsn, EventMapper())).differences == ()
+
+
+def _promised(bench: Bench) -> GrantCredits:
+    """One that is gone a moment before all else."""
+    with psycopg.connect(bench.dsn) as connection:
+        row = connection.execute("SELECT min(due_at) FROM accounts").fetchone()
+    assert row is not None
+    ends = row[0] - timedelta(milliseconds=1)
+    return GrantCredits(
+        grant_id=new_id(), kind="promotional", amount=7, source_ref="s", expires_at=ends
+    )
+
+
 async def test_a_command_settles_what_is_due_by_itself(bench: Bench) -> None:
     hold_id = await _dated(bench)
     await _until_due(bench)

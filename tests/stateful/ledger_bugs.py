@@ -15,6 +15,7 @@ from domain import (
     ledger_book,
     ledger_grants,
     ledger_holds,
+    ledger_settlement,
     ledger_state,
 )
 from domain.ledger import CaptureHold, CreditLedger, RefundCapture
@@ -59,7 +60,7 @@ def overdraft_one_too_little(patch: Patch) -> None:
 
 
 def debts_not_paid_by_what_goes(patch: Patch) -> None:
-    patch.setattr(ledger_book, "gone_of", lambda _, amount: {"amount": amount, "repaid": 0})
+    patch.setattr(ledger_settlement, "gone_of", lambda _, amount: {"amount": amount, "repaid": 0})
 
 
 def debts_paid_without_an_entry(patch: Patch) -> None:

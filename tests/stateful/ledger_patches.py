@@ -15,6 +15,7 @@ from domain import (
     ledger,
     ledger_book,
     ledger_holds,
+    ledger_settlement,
     ledger_state,
 )
 from domain.event import Event
@@ -78,14 +79,14 @@ def change_held(patch: Patch, change: Callable[[Plan], Plan]) -> None:
 
 def change_due(patch: Patch, change: Callable[[Grant, datetime | None], datetime | None]) -> None:
     due_at = grants.due_at
-    for module in (grants, ledger_book, ledger_state):
+    for module in (grants, ledger_settlement, ledger_state):
         patch.setattr(module, "due_at", lambda grant: change(grant, due_at(grant)))
 
 
 def settle(patch: Patch, at: Callable[[datetime], datetime]) -> None:
-    once = ledger_book.settle_due
+    once = ledger_settlement.settle_due
 
-    def settle_due(book: Book) -> None:
+    def settle_due(book: Book, _: int | None = None) -> None:
         meta = book.meta
         book.meta = replace(meta, at=at(meta.at))
         once(book)

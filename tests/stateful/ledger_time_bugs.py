@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from domain import (
     grants,
     ledger,
-    ledger_book,
     ledger_grants,
     ledger_holds,
+    ledger_settlement,
     ledger_state,
 )
 from domain.event import Event
@@ -53,9 +53,9 @@ def expired_credits_spendable(patch: Patch) -> None:
 
 def expired_while_held_stays(patch: Patch) -> None:
     """What comes back after its grant's end is not looked at again."""
-    once = ledger_book.settle_due
+    once = ledger_settlement.settle_due
 
-    def settle_due(book: Book) -> None:
+    def settle_due(book: Book, _: int | None = None) -> None:
         if not book.events or book.events[-1].TOPIC in {"credits.matured", "credits.expired"}:
             once(book)
 
@@ -141,19 +141,12 @@ def adjusted_twice(patch: Patch) -> None:
 
 def settled_out_of_order(patch: Patch) -> None:
     """All grants first and then all holds, whichever came earlier."""
-
-    def settle_due(book: Book) -> None:
-        at = book.meta.at
-        while (due := book.ledger.due_at) is not None and due <= at:
-            before = book.ledger
-            for grant in before.grants:
-                if (grant_due := grants.due_at(grant)) is not None and grant_due <= at:
-                    ledger_book._settle_grant(book, grant)
-            for hold_id, expires_at in before.expiring.items():
-                if expires_at <= at:
-                    ledger_book._expire_hold(book, before.holds[hold_id])
-
-    patch.setattr(ledger, "settle_due", settle_due)
+    pending = ledger_settlement._Settlement._next
+    patch.setattr(
+        ledger_settlement._Settlement,
+        "_next",
+        lambda settlement: None if pending(settlement) is None else settlement._book.meta.at,
+    )
 
 
 # Trials

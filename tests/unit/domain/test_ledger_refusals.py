@@ -16,9 +16,10 @@ from typing import get_args
 from uuid import UUID
 
 import pytest
+from immutables import Map
 from msgspec.structs import replace
 
-from domain import ledger, ledger_grants, ledger_holds
+from domain import ledger, ledger_book, ledger_grants, ledger_holds
 from domain.errors import (
     AccountUnsettled,
     DomainError,
@@ -80,11 +81,18 @@ MOST = a_ledger(grant(CREDITS_MAX))
 FULL = replace(MOST, grants=MOST.grants * GRANTS_MAX)
 """Of as many grants as there may be; and the account could hold no credit more."""
 MANY = replace(FUNDED, grants=FUNDED.grants * GRANTS_MAX)
+RICH = a_ledger(grant(2_000))
+PIECES = tuple(replace(RICH.grants[0], id=UUID(int=n), remaining=1) for n in range(1, 2_001))
+SLICED = replace(RICH, grants=PIECES)
+"""Of credits that each came in by itself."""
 HOLDING = a_ledger(grant(50), OUTSIDE)
 OF_A_TASK = a_ledger(grant(50), hold(7))
 OF_A_GROUP = a_ledger(grant(50), FOR_A_GROUP)
 EXPIRING = a_ledger(grant(50), DATED)
 BUSY = a_ledger(*(hold(0, number=number) for number in range(3)))
+CROWDED = replace(
+    BUSY, holds=Map({UUID(int=10_000 + n): BUSY.holds[HOLD_ID] for n in range(10**5)})
+)
 SPENT_DAY = a_ledger(
     *(c for n in range(5) for c in (hold(0, number=n), ReleaseHold(hold_id=hold(number=n).hold_id)))
 )
@@ -114,7 +122,7 @@ def _capture(amount: int, **fields: object) -> CaptureHold:
     return replace(CaptureHold(hold_id=HOLD_ID, amount=amount), **fields)
 
 
-DECIDING = (ledger, ledger_grants, ledger_holds)
+DECIDING = (ledger, ledger_book, ledger_grants, ledger_holds)
 SAID: dict[type[DomainError], tuple[str, ...]] = {
     IllegalTransition: ("trigger", "state"),
     LimitReached: ("limit", "maximum"),
@@ -180,6 +188,7 @@ ROWS: list[Row] = [
     ("invalid_input /amount is too large", FULL, _adjust(1)),
     ("limit_reached grants_max 10000", MANY, _adjust(1)),
     ("insufficient_credits 51 50", FUNDED, _adjust(-51)),
+    ("limit_reached hold_slices_max 1000", SLICED, _adjust(-1_001)),
     # Holds.
     ("illegal_transition hold closed", CLOSED, hold(-1)),
     ("illegal_transition hold frozen", FROZEN, hold(-1)),
@@ -192,6 +201,11 @@ ROWS: list[Row] = [
         "invalid_input /expires_at is in the past",
         BUSY,
         replace(hold(99, number=9, plan=PLAN), expires_at=NOON, tasks=9),
+    ),
+    (
+        "limit_reached holds_max 100000",
+        CROWDED,
+        replace(hold(99, number=10**6, plan=PLAN), tasks=9),
     ),
     (
         "limit_reached active_tasks_max 3",
@@ -211,6 +225,12 @@ ROWS: list[Row] = [
     ),
     ("insufficient_credits 51 50", FUNDED, hold(51, plan=PLAN)),
     ("insufficient_credits 56 50", FUNDED, hold(56, plan=OWING)),
+    ("limit_reached hold_slices_max 1000", SLICED, hold(1_001)),
+    (
+        "limit_reached held_slices_max 200000",
+        replace(SLICED, held_slices=199_001),
+        hold(1_000),
+    ),
     ("illegal_transition extend closed", CLOSED, _extend(-1)),
     ("illegal_transition extend frozen", FROZEN, _extend(-1)),
     ("hold_not_found", FUNDED, _extend(-1, outside=True, expires_at=NOON)),
@@ -221,6 +241,11 @@ ROWS: list[Row] = [
     ("invalid_input /expires_at is in the past", HOLDING, _extend(99, expires_at=NOON)),
     ("invalid_input /expires_at is before its end", HOLDING, _extend(99, expires_at=TOO_LATE)),
     ("insufficient_credits 44 43", HOLDING, _extend(44)),
+    (
+        "limit_reached hold_slices_max 1000",
+        after(SLICED, replace(hold(7), task_id=None)),
+        _extend(994),
+    ),
     ("illegal_transition capture closed", CLOSED, _capture(-1)),
     ("hold_not_found", FUNDED, _capture(-1, outside=True)),
     ("hold_settled expired", EXPIRING, _capture(-1, outside=True)),
