@@ -35,10 +35,11 @@ COUNT_LOCK = 0x7461_6C6C_7971
 class QueueDepth(msgspec.Struct, frozen=True, kw_only=True):
     """Tasks of one type that have not ended.
 
-    `waiting` could start now; `paused` could but for a pause of their type or provider (those of a
-    paused account count as waiting); `delayed` may not start yet; `backoff` have a pause after a
-    failed attempt that is not over; `active` are worked on or being cancelled. The first that could
-    start has waited since `oldest_at`, for `oldest_seconds` when it was counted, 0 when none waits.
+    `waiting` could start now; `paused` could but for a pause of their type, provider or account
+    (tasks of an account from when a sweep has put them aside); `delayed` may not start yet;
+    `backoff` have a pause after a failed attempt that is not over; `active` are worked on or being
+    cancelled. The first that could start has waited since `oldest_at`, for `oldest_seconds` when it
+    was counted, 0 when none waits.
     """
 
     type: str

@@ -1,5 +1,5 @@
--- By type: tasks that could start now, that could but for a pause of their type or provider, that may not yet, whose
--- own pause is not over, that are worked on; since when the first that could start has waited. Waiting and delayed ones
+-- By type: tasks that could start now, that could but for a pause of their type, provider or account (which puts them
+-- aside, for ever until it is resumed), that may not yet, whose own pause is not over, that are worked on; since when the first that could start has waited. Waiting and delayed ones
 -- are counted from indexes alone.
 WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS now),
 waiting AS (
@@ -12,10 +12,14 @@ delayed AS (
     SELECT
         type,
         count(*) FILTER (WHERE delayed_until <= (SELECT now FROM moment)) AS due,
-        count(*) FILTER (WHERE status = 'queued' AND delayed_until > (SELECT now FROM moment)) AS delayed,
-        count(*) FILTER (WHERE status = 'backoff' AND delayed_until > (SELECT now FROM moment)) AS backoff,
+        count(*) FILTER (WHERE status = 'queued' AND later) AS delayed,
+        count(*) FILTER (WHERE status = 'backoff' AND later) AS backoff,
+        count(*) FILTER (WHERE delayed_until = 'infinity') AS parked,
         min(delayed_until) FILTER (WHERE delayed_until <= (SELECT now FROM moment)) AS oldest
     FROM tasks
+    CROSS JOIN LATERAL (
+        SELECT delayed_until > (SELECT now FROM moment) AND delayed_until < 'infinity' AS later
+    ) AS due
     WHERE status IN ('queued', 'backoff') AND delayed_until IS NOT NULL
     GROUP BY type
 ),
@@ -38,7 +42,7 @@ paused AS (
 SELECT
     type,
     CASE WHEN h.type IS NULL THEN coalesce(w.tasks, 0) + coalesce(d.due, 0) ELSE 0 END,
-    CASE WHEN h.type IS NOT NULL THEN coalesce(w.tasks, 0) + coalesce(d.due, 0) ELSE 0 END,
+    CASE WHEN h.type IS NOT NULL THEN coalesce(w.tasks, 0) + coalesce(d.due, 0) ELSE 0 END + coalesce(d.parked, 0),
     coalesce(d.delayed, 0),
     coalesce(d.backoff, 0),
     coalesce(a.tasks, 0),

@@ -11,6 +11,7 @@ import pytest
 
 from adapters.gates import park_tasks, unpark_tasks
 from adapters.mapper import EventMapper
+from adapters.queue_depth import QueueCounter
 from adapters.verification import compare_inline
 from adapters.wakeup import QUEUED
 from domain.errors import InvalidInput, LimitReached, NotFound, UnknownTaskType
@@ -204,6 +205,34 @@ async def test_tasks_of_a_paused_account_are_put_aside_in_bounded_steps_and_back
     assert _parked(bench) == (0, 3_000)
     assert len(await _claimed(bench, 100)) == 100
     assert (await compare_inline(bench.dsn, EventMapper())).differences == ()
+
+
+async def test_tasks_of_a_paused_account_are_counted_as_paused_and_are_no_backlog(
+    bench: Bench,
+) -> None:
+    owner = await account(bench)
+    await submit(bench, "free", 3, account_id=owner)
+    await submit(bench, "free", 2)
+    assert await _counted(bench) == [("free", 5, 0, 0)]
+    await _pause(bench, "account", owner.hex)
+    await park_tasks(bench.pool, 10)
+    assert await _counted(bench) == [("free", 2, 3, 0)]
+    await _pause(bench, "type", "free")
+    assert await _counted(bench) == [("free", 0, 5, 0)]
+    await _resume(bench, "type", "free")
+    await _resume(bench, "account", owner.hex)
+    await unpark_tasks(bench.pool, 10)
+    assert await _counted(bench) == [("free", 5, 0, 0)]
+
+
+async def _counted(bench: Bench) -> list[tuple[str, int, int, int]]:
+    """Of each type: waiting, paused, delayed."""
+    counter = QueueCounter(bench.pool)
+    try:
+        depths = (await counter.count()).depths
+    finally:
+        await counter.close()
+    return [(depth.type, depth.waiting, depth.paused, depth.delayed) for depth in depths]
 
 
 async def test_putting_aside_looks_at_no_more_than_the_head_of_each_type(bench: Bench) -> None:
