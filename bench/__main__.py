@@ -79,6 +79,10 @@ def _part(system: System, words: list[str]) -> None:
             run(hot_account.submit(UUID(account_id), int(jobs)))
         case ["stock", account_id, jobs]:
             stock_system.submit(UUID(account_id), int(jobs))
+        case ["growth", account_id]:
+            sys.stdout.write(f"{run(hot_account.growth(UUID(account_id)))}\n")
+        case ["state-bytes", account_id]:
+            sys.stdout.write(f"{run(hot_account.state_bytes(UUID(account_id)))}\n")
         case ["load", account_id]:
             sys.stdout.write(f"{run(hot_account.load(UUID(account_id)))}\n")
         case ["work", path]:

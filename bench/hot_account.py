@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import subprocess
 import sys
 import time
 from uuid import UUID
 
+import msgspec
+
 from bench import database, stock_system
 from bench.stock_system import await_go
 from bench.system import PATIENCE_SECONDS, timed
 from bench.tallystick_system import ORIGIN, Tallystick, submission
+from domain import ledger
+from domain.event import Metadata
 from service.identifiers import new_id
 
 PROCESSES = 2
@@ -20,6 +25,7 @@ SUBMITS = 8_000
 CALLERS = 32
 STOCK_SHARE = 10
 CREDITS = 10**9
+NOBODY = UUID(int=0)
 
 
 def measure() -> dict[str, object]:
@@ -90,6 +96,30 @@ async def submit(account_id: UUID, jobs: int) -> float:
         await one(0)
         await asyncio.to_thread(await_go)
         return await timed([one] * CALLERS, jobs)
+
+
+async def state_bytes(account_id: UUID) -> float:
+    """Size of the ledger's whole state as JSON, as its snapshots keep it."""
+    async with Tallystick().opened() as service:
+        state = await service.ledgers.state(account_id)
+        meta = Metadata(
+            at=state.balance.updated_at, actor="b", correlation_id=NOBODY, causation_id=NOBODY
+        )
+        return float(len(msgspec.json.encode(ledger.snapshot(state, meta))))
+
+
+async def growth(account_id: UUID) -> float:
+    """KiB that the process's largest size so far grew by, by the first submit that loads it."""
+    async with Tallystick().opened() as service:
+        other = await open_account()
+        await service.bus.submit(submission(other, 0, 0.0), origin=ORIGIN)
+        before = _largest_kib()
+        await service.bus.submit(submission(account_id, 0, 0.0), origin=ORIGIN)
+        return _largest_kib() - before
+
+
+def _largest_kib() -> float:
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 async def load(account_id: UUID) -> float:

@@ -38,7 +38,7 @@ _BATCH = 100_000
 
 
 def measure(entries: int) -> dict[str, object]:
-    """Submits a second and milliseconds of a cold load: new, old, and old without snapshots."""
+    """Submits a second; milliseconds and memory of a cold load: new, old, without snapshots."""
     system = Tallystick()
     system.reset()
     new, old = asyncio.run(_accounts())
@@ -47,12 +47,16 @@ def measure(entries: int) -> dict[str, object]:
     database.settle(DATABASE)
     figures: dict[str, object] = {"entries": entries, "fill_s": time.perf_counter() - begun}
     # The first load folds all of it, as after the loss of every snapshot, and leaves one.
+    figures["fold_all_kib"] = _part("growth", old)
+    _execute("DELETE FROM tallystick_snapshots")
     figures["fold_all_ms"] = _load(old)
     asyncio.run(_close_books(old))
     for name, account_id in (("new", new), ("old", old)):
         figures[f"{name}_load_ms"] = min(_load(account_id) for _ in range(LOADS))
+        figures[f"{name}_load_kib"] = _part("growth", account_id)
+        figures[f"{name}_state_bytes"] = _part("state-bytes", account_id)
     _execute("DELETE FROM tallystick_snapshots")
-    figures["old_load_from_books_ms"] = _load(old)
+    figures["old_load_from_books_ms"] = min(_load(old) for _ in range(LOADS))
     rates = [(_rate(new), _rate(old)) for _ in range(LOADS)]
     best_new, best_old = max(rate for rate, _ in rates), max(rate for _, rate in rates)
     return figures | {
@@ -63,7 +67,11 @@ def measure(entries: int) -> dict[str, object]:
 
 
 def _load(account_id: UUID) -> float:
-    return in_process(Tallystick(), "load", str(account_id))
+    return _part("load", account_id)
+
+
+def _part(name: str, account_id: UUID) -> float:
+    return in_process(Tallystick(), name, str(account_id))
 
 
 def _rate(account_id: UUID) -> float:

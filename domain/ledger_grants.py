@@ -10,7 +10,7 @@ from domain.grants import burn
 from domain.ledger_book import Book, gone_of, guard_slices
 from domain.ledger_commands import AdjustCredits, GrantCredits, VoidGrant
 from domain.ledger_events import CreditsExpired, CreditsGranted, CreditsVoided, Grant, Slice
-from domain.ledger_machines import ACCOUNT, ACTIVE_RETRY_SECONDS, GRANTS_MAX
+from domain.ledger_machines import ACCOUNT, ACTIVE_RETRY_SECONDS, GRANTS_MAX, VOIDED_MAX
 
 
 def granted(book: Book, command: GrantCredits) -> None:
@@ -71,9 +71,15 @@ def grant_voided(book: Book, command: VoidGrant) -> None:
         return
     for grant in book.ledger.grants:
         if grant.id == command.grant_id:
+            _guard_voided(book)
             void(book, grant, command.reason)
             return
     raise NotFound("The account has no grant of that id with credits left.")
+
+
+def _guard_voided(book: Book) -> None:
+    if len(book.ledger.voided) >= VOIDED_MAX:
+        raise LimitReached("voided_max", VOIDED_MAX, ACTIVE_RETRY_SECONDS)
 
 
 def void(book: Book, grant: Grant, reason: str) -> None:

@@ -40,7 +40,14 @@ from domain.ledger_events import (
     HoldExpired,
     HoldExtended,
 )
-from domain.ledger_machines import ACCOUNT, ACTIVE_RETRY_SECONDS, HOLD, HOLDS_MAX, REFUND_DAYS_MAX
+from domain.ledger_machines import (
+    ACCOUNT,
+    ACTIVE_RETRY_SECONDS,
+    HOLD,
+    HOLDS_MAX,
+    REFUND_DAYS_MAX,
+    REFUNDS_MAX,
+)
 from domain.ledger_state import CreditLedger, day_of
 from domain.plan import Plan
 
@@ -198,6 +205,8 @@ def refunded(book: Book, command: RefundCapture) -> None:
     HOLD.target("refund", state, _Refunding(refunded=amount == left))
     if amount > left:
         raise RefundExceedsCapture(amount, left)
+    if before is None and len(ledger.refunds) >= REFUNDS_MAX:
+        raise LimitReached("refunds_max", REFUNDS_MAX, ACTIVE_RETRY_SECONDS)
     slices = _last_first(capture.slices, done, amount)
     book.write(
         CreditsRefunded,

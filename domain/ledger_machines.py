@@ -57,3 +57,7 @@ HELD_SLICES_MAX = 200_000
 """Most slices of all of them together."""
 REFUND_DAYS_MAX = 400
 """How long after its capture credits may be refunded."""
+REFUNDS_MAX = 20_000
+"""Most captures with refunds in one ledger; closing its books lets go of those too old for more."""
+VOIDED_MAX = 20_000
+"""Most grants of one ledger that operators take back, ever."""

@@ -83,6 +83,7 @@ FULL = replace(MOST, grants=MOST.grants * GRANTS_MAX)
 MANY = replace(FUNDED, grants=FUNDED.grants * GRANTS_MAX)
 RICH = a_ledger(grant(2_000))
 PIECES = tuple(replace(RICH.grants[0], id=UUID(int=n), remaining=1) for n in range(1, 2_001))
+VOIDING = replace(FUNDED, voided=Map({UUID(int=10**6 + n): None for n in range(20_000)}))
 SLICED = replace(RICH, grants=PIECES)
 """Of credits that each came in by itself."""
 HOLDING = a_ledger(grant(50), OUTSIDE)
@@ -132,6 +133,11 @@ SAID: dict[type[DomainError], tuple[str, ...]] = {
 }
 CHARGED = fold_ledger([_captured()], HOLDING)
 REFUNDED = after(CHARGED, _refund(7))
+REFUNDING = replace(
+    CHARGED,
+    refunds=Map({UUID(int=10**6 + n): REFUNDED.refunds[HOLD_ID] for n in range(20_000)}),
+)
+"""Of as many captures with refunds as there may be."""
 CLOSING = CloseAccount(reason="left")
 RELEASE = ReleaseHold(hold_id=HOLD_ID, outside=True)
 Row = tuple[str, CreditLedger | None, LedgerCommand]
@@ -177,7 +183,9 @@ ROWS: list[Row] = [
     ("limit_reached grants_max 10000", MANY, grant(1, number=2)),
     # What is taken back.
     ("illegal_transition void closed", CLOSED, VoidGrant(grant_id=NOBODYS, reason="")),
-    ("not_found grant", FUNDED, VoidGrant(grant_id=NOBODYS, reason="")),
+    ("not_found grant", VOIDING, VoidGrant(grant_id=NOBODYS, reason="")),
+    ("quiet", VOIDING, VoidGrant(grant_id=UUID(int=10**6), reason="")),
+    ("limit_reached voided_max 20000", VOIDING, VoidGrant(grant_id=GRANT_ID, reason="")),
     ("illegal_transition adjust closed", CLOSED, _adjust(0)),
     ("invalid_input /amount must not be 0", FULL, _adjust(0)),
     ("invalid_input /amount must not be 0", FULL, _adjust(-CREDITS_MAX - 1)),
@@ -266,6 +274,8 @@ ROWS: list[Row] = [
     ("illegal_transition refund refunded", REFUNDED, _refund(None)),
     ("refund_exceeds_capture", CHARGED, _refund(8)),
     ("refund_exceeds_capture", after(CHARGED, _refund(3)), _refund(5)),
+    ("refund_exceeds_capture", REFUNDING, _refund(8)),
+    ("limit_reached refunds_max 20000", REFUNDING, _refund(7)),
 ]
 ROWS += [
     ("not_found account", None, command)

@@ -13,20 +13,33 @@ import pytest
 from immutables import Map
 from msgspec.structs import replace
 
+from adapters.committer import CommitterLimits
 from domain import ledger
 from domain.errors import LimitReached
 from domain.grants import in_burn_order
 from domain.ledger import (
+    GRANTS_MAX,
     AdjustCredits,
     CaptureHold,
+    CloseBooks,
     CreditLedger,
     ExtendHold,
+    RefundCapture,
     ReleaseHold,
     SettleDue,
     VoidGrant,
 )
-from domain.ledger_events import CreditsExpired, CreditsMatured, CreditsVoided, Grant, LedgerEvent
-from domain.ledger_machines import HELD_SLICES_MAX, HOLDS_MAX, SLICES_MAX
+from domain.ledger_events import (
+    CreditsCaptured,
+    CreditsExpired,
+    CreditsMatured,
+    CreditsVoided,
+    Grant,
+    LedgerEvent,
+    Refunded,
+    Slice,
+)
+from domain.ledger_machines import HELD_SLICES_MAX, HOLDS_MAX, REFUNDS_MAX, SLICES_MAX, VOIDED_MAX
 from tests.unit.domain.given import (
     HOLD_ID,
     NOON,
@@ -34,6 +47,7 @@ from tests.unit.domain.given import (
     a_ledger,
     after,
     fold_ledger,
+    grant,
     hold,
     metadata,
 )
@@ -262,6 +276,61 @@ def test_a_ledger_has_so_many_open_holds() -> None:
     assert ledger.decide(
         replace(full, holds=full.holds.delete(UUID(int=60_000))), hold(1, number=1), metadata()
     )
+
+
+def test_a_ledger_full_of_refunds_gives_more_of_the_same_and_closing_its_books_makes_room() -> None:
+    state = after(a_ledger(grant(10)), hold(7))
+    [capture] = ledger.decide(state, CaptureHold(hold_id=HOLD_ID, amount=None), metadata())
+    assert isinstance(capture, CreditsCaptured)
+    refund = RefundCapture(capture=capture, amount=2, reason="r")
+    refunded = after(fold_ledger([capture], state), refund)
+    old = replace(refunded.refunds[HOLD_ID], captured_at=NOON - timedelta(days=401))
+    others = {UUID(int=50_000 + n): old for n in range(REFUNDS_MAX)}
+    full = replace(refunded, refunds=refunded.refunds.update(others))
+    assert ledger.decide(full, refund, metadata())
+    closed = after(full, CloseBooks(period="2025-02"))
+    assert set(closed.refunds) == {HOLD_ID}
+
+
+def test_a_ledger_of_many_past_entries_is_as_large_as_a_new_one() -> None:
+    """But for the digits of its totals."""
+
+    def size(pairs: int) -> int:
+        state = a_ledger(grant(pairs))
+        roomy = replace(ROOMY, daily_tasks_max=10**6)
+        for number in range(pairs):
+            made = hold(1, number=number, plan=roomy)
+            state = after(state, made, CaptureHold(hold_id=made.hold_id, amount=None))
+        return len(msgspec.json.encode(ledger.snapshot(state, metadata())))
+
+    assert size(3_000) <= size(3) + 5 * len("000")
+
+
+def test_the_largest_ledger_fits_in_one_commit() -> None:
+    """With as much of everything as it may have; identifiers and amounts as long as they get."""
+    amount, one = 2**53 - 1, a_grant(1, remaining=2**53 - 1, held=2**53 - 1, effective_at=NOON)
+    state = after(a_ledger(grant(3)), hold(3))
+    [open_hold] = state.holds.values()
+    piece = Slice(one.id, amount)
+    open_hold = replace(
+        open_hold,
+        amount=amount,
+        slices=(piece,) * (HELD_SLICES_MAX // HOLDS_MAX),
+        slots=2**31 - 1,
+        trial=True,
+        expires_at=NOON,
+        task_type="t" * 30,
+    )
+    refund = Refunded(hold_id=HOLD_ID, amount=amount, captured_at=NOON)
+    whole = replace(
+        state,
+        grants=(replace(one, pending=True, voided=True),) * GRANTS_MAX,
+        holds=Map({UUID(int=n): open_hold for n in range(HOLDS_MAX)}),
+        refunds=Map({UUID(int=n): refund for n in range(REFUNDS_MAX)}),
+        voided=Map({UUID(int=n): None for n in range(VOIDED_MAX)}),
+    )
+    size = len(msgspec.json.encode(ledger.snapshot(whole, metadata())))
+    assert size < CommitterLimits().batch_bytes_max
 
 
 def test_the_largest_event_of_a_hold_is_a_small_part_of_a_commit() -> None:
