@@ -192,12 +192,18 @@ class AccountUnsettled(DomainError):
 
 
 class LimitReached(DomainError):
-    """`retry_after_seconds` is an honest earliest time at which trying again can help."""
+    """`retry_after_seconds` is an honest earliest time at which trying again can help.
+
+    `remaining` is what is left of the limit, and less than was asked for.
+    """
 
     code = "limit_reached"
 
-    def __init__(self, limit: str, maximum: int, retry_after_seconds: int) -> None:
+    def __init__(
+        self, limit: str, maximum: int, retry_after_seconds: int, *, remaining: int = 0
+    ) -> None:
         super().__init__(f"The limit {limit} of {maximum} is reached.")
+        self.remaining = remaining
         self.limit = limit
         self.maximum = maximum
         self.retry_after_seconds = retry_after_seconds

@@ -99,13 +99,16 @@ def _guard_limits(ledger: CreditLedger, command: HoldCredits, at: datetime) -> N
     plan = command.plan
     if len(ledger.holds) >= HOLDS_MAX:
         raise LimitReached("holds_max", HOLDS_MAX, ACTIVE_RETRY_SECONDS)
-    if ledger.balance.active + command.slots > plan.active_tasks_max:
-        raise LimitReached("active_tasks_max", plan.active_tasks_max, ACTIVE_RETRY_SECONDS)
+    maximum = plan.active_tasks_max
+    if ledger.balance.active + command.slots > maximum:
+        left = max(0, maximum - ledger.balance.active)
+        raise LimitReached("active_tasks_max", maximum, ACTIVE_RETRY_SECONDS, remaining=left)
     day, made = day_of(ledger, at)
     if made + command.tasks > plan.daily_tasks_max:
         tomorrow = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
         wait = int((tomorrow - at).total_seconds()) + 1
-        raise LimitReached("daily_tasks_max", plan.daily_tasks_max, wait)
+        left = max(0, plan.daily_tasks_max - made)
+        raise LimitReached("daily_tasks_max", plan.daily_tasks_max, wait, remaining=left)
 
 
 def _guard_available(ledger: CreditLedger, amount: int, plan: Plan) -> None:

@@ -199,6 +199,7 @@ async def get_own_account(call: Call, query: AsOfQuery) -> Answer:
         active_tasks=Limit(maximum=plan.active_tasks_max, used=balance.active),
         daily_tasks=Limit(maximum=plan.daily_tasks_max, used=today),
     )
+    call.note_limits(balance, today)
     shown = msgspec.structs.asdict(account_resource(balance))
     return json_answer(OwnAccount(**shown, limits=limits))
 

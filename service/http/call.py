@@ -12,7 +12,9 @@ from litestar.types import Receive
 
 from adapters.api_keys import ApiKey
 from adapters.decision import Committed, KeyRecord, States
+from domain.balance import Balance
 from domain.errors import KeyReused
+from domain.ledger_state import CreditLedger, day_of
 from service.bootstrap import Service
 from service.command_bus import Once, Origin
 from service.http.answer import Answer, Headers, bytes_answer
@@ -24,6 +26,7 @@ from service.http.idempotency import InFlight, fingerprint_of, idempotency_key, 
 from service.http.metrics import Metrics
 from service.http.owners import Owners
 from service.http.preferences import wait_seconds
+from service.http.rate_limit import quotas_of, rate_limit_headers
 from service.http.streams import Streams
 from service.http.trace import Trace, trace_of
 from service.http.waiters import Waiters
@@ -68,8 +71,8 @@ class Reply(NamedTuple):
 class Call:
     """A request: `key` and `body` are set when the route has checked them."""
 
-    __slots__ = ("body", "front", "headers", "key", "method", "parameters", "path", "receive",
-                 "template", "trace")  # fmt: skip
+    __slots__ = ("body", "front", "headers", "key", "left", "method", "parameters", "path",
+                 "receive", "template", "trace")  # fmt: skip
 
     def __init__(
         self, front: Front, scope: Mapping[str, Any], receive: Receive, template: str
@@ -84,6 +87,8 @@ class Call:
         self.trace: Trace = trace_of(self.headers.get(b"traceparent"))
         self.key: ApiKey = None  # type: ignore[assignment]
         self.body = b""
+        self.left: Headers = []
+        """What the account has left of its limits after the request's command."""
 
     @property
     def service(self) -> Service:
@@ -136,7 +141,9 @@ class Call:
         """
         key = self.idempotency_key
         if key is None:
-            return reply((await command(None)).states)
+            committed = await command(None)
+            self._note_limits(committed.states)
+            return reply(committed.states)
         fingerprint = fingerprint_of(self.body)
 
         def record(states: States) -> KeyRecord:
@@ -148,8 +155,23 @@ class Call:
         with self.front.in_flight.only(key):
             committed = await command(Once(key=key, fingerprint=fingerprint, answer=record))
         if committed.replayed is None:
+            self._note_limits(committed.states)
             return reply(committed.states)
         return replay(committed.replayed, fingerprint)
+
+    def _note_limits(self, states: States) -> None:
+        ledger = states.get(self.account_id) if self.is_user else None
+        if type(ledger) is CreditLedger:
+            _, today = day_of(ledger, self.service.clock.now())
+            self.note_limits(ledger.balance, today)
+
+    def note_limits(self, balance: Balance, today: int) -> None:
+        """Have the answer tell what is left of the plan's limits."""
+        plan = self.service.plans.known(balance.plan)
+        if plan is not None:
+            at = self.service.clock.now()
+            quotas = quotas_of(plan, active=balance.active, today=today, at=at)
+            self.left = rate_limit_headers(quotas)
 
 
 def replay(first: KeyRecord, fingerprint: bytes) -> Reply:

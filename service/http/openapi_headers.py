@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+from service.http.rate_limit import COUNTED
 from service.http.route import Route
 
 Document = dict[str, Any]
@@ -50,6 +51,8 @@ def response_headers(route: Route, status: int) -> Document:
         names.append("Location")
     if status in _RETRIABLE or (status in _ACCEPTED and route.waits):
         names.append("Retry-After")
+    if status == HTTPStatus.TOO_MANY_REQUESTS or (status in _ACCEPTED and route.name in COUNTED):
+        names += ["RateLimit-Policy", "RateLimit"]
     if status in {HTTPStatus.OK, HTTPStatus.NOT_MODIFIED} and route.name in _TAGGED:
         names.append("ETag")
     if status == HTTPStatus.OK and "cursor" in getattr(route.given, "__struct_fields__", ()):
@@ -66,6 +69,9 @@ _SAID = {
     "Vary": "`Prefer`.",
     "Location": "Path of what was made.",
     "Retry-After": "Seconds until it is worth asking again.",
+    "RateLimit-Policy": 'Limits by name: `"daily_tasks_max";q=1000;w=86400`, so many in so long.',
+    "RateLimit": "What is left of each (`r`), and seconds until it is whole again (`t`); not on the"
+    " first answer given again.",
     "ETag": 'The version, like `"v17"`.',
     "Link": '`rel="next"`: the next page, if there is one.',
     "WWW-Authenticate": "`Bearer`.",

@@ -29,6 +29,7 @@ from service.http.body import decode_body, guard_media
 from service.http.call import Call, Front
 from service.http.problem import problem_answer
 from service.http.query import read_query
+from service.http.rate_limit import COUNTED
 from service.http.refusals import Forbidden
 from service.http.trace import Trace
 
@@ -163,6 +164,8 @@ class _Carrier:
             answer = refused(_cut_off(declared), call.path, trace)
         except Exception as error:  # noqa: BLE001 - the edge: everything is answered
             answer = refused(error, call.path, trace)
+        if declared.name in COUNTED:
+            answer.headers += call.left
         answer.headers.append((b"traceparent", trace.parent))
         seconds = time.perf_counter() - began
         self._front.metrics.observe(declared.method, declared.path, answer.status, seconds)
