@@ -25,10 +25,10 @@ run: .venv/.synced ## Start everything and watch one paid task; ONCE=1 ends afte
 	@$(BIN)/tallystick demo $(if $(filter-out 0 no false,$(ONCE)),--once) $(ARGS)
 
 test: .venv/.synced-dev ## Run the tests; ARGS='-k word' for some of them
-	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 test-nightly: .venv/.synced-dev ## Run all tests at nightly size; takes hours
-	@HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n $(JOBS) -m "" --timeout 7200 $(ARGS)
+	@HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "" --timeout 7200 $(ARGS)
 
 check: .venv/.synced-dev ## Check format, lint, types, imports and generated files
 	@$(BIN)/ruff format --check --quiet .

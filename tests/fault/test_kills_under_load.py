@@ -11,7 +11,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -95,11 +95,11 @@ Victim = Callable[[Scene, int], Awaitable[None]]
 """Ends something that is at work and starts it again; told how often it has done so before."""
 
 
-def parts(*names: str, number: signal.Signals = signal.SIGKILL) -> Victim:
-    """These processes in turn."""
+def parts(*names: str, by: Sequence[signal.Signals] = (signal.SIGKILL,)) -> Victim:
+    """These processes in turn, and these signals."""
 
     async def end(scene: Scene, turn: int) -> None:
-        name = names[turn % len(names)]
+        name, number = names[turn % len(names)], by[turn % len(by)]
         if PARTS[name] == "work":
             await scene.load.more(1, lambda: scene.at_work(name))
         elif PARTS[name] == "process":
@@ -109,30 +109,32 @@ def parts(*names: str, number: signal.Signals = signal.SIGKILL) -> Victim:
     return end
 
 
-def server(number: signal.Signals) -> Victim:
-    async def end(scene: Scene, _: int) -> None:
-        await scene.crash(number)
+def server(*by: signal.Signals) -> Victim:
+    async def end(scene: Scene, turn: int) -> None:
+        await scene.crash(by[turn % len(by)])
 
     return end
 
 
 WORKERS = ("worker 1", "worker 2")
+STOPPED = (signal.SIGTERM,)
 VICTIMS: dict[str, Victim] = {
     "worker": parts(*WORKERS),
-    "worker told to stop": parts(*WORKERS, number=signal.SIGTERM),
+    "worker told to stop": parts(*WORKERS, by=STOPPED),
     "api": parts("api"),
-    "api told to stop": parts("api", number=signal.SIGTERM),
+    "api told to stop": parts("api", by=STOPPED),
     "processors": parts("processors"),
     "postgres": server(signal.SIGKILL),
     "postgres stopped at once": server(signal.SIGQUIT),
 }
-AT_ONCE = [
-    ("worker", "api", "processors"),
-    ("worker told to stop", "api told to stop"),
-    ("postgres",),
-    ("postgres stopped at once",),
-]
-"""What dies beside each other in one load, ten times each."""
+MOSTLY_KILLED = (*(signal.SIGKILL,) * 5, signal.SIGTERM)
+"""Ten kills are in twelve turns of this."""
+PROCESSES = (
+    parts(*WORKERS, by=MOSTLY_KILLED),
+    parts("api", by=MOSTLY_KILLED),
+    parts("processors", by=MOSTLY_KILLED),
+)
+"""They die beside each other in one load."""
 
 
 @pytest.fixture
@@ -155,24 +157,27 @@ async def scene(
 def _nightly(victim: str) -> object:
     kills = NIGHTLY_KILLS.get(victim, NIGHTLY_KILLS_OF_OTHERS)
     marks = [pytest.mark.nightly, pytest.mark.timeout(kills * 30)]
-    return pytest.param((victim,), kills, marks=marks, id=f"{victim} {kills}")
+    return pytest.param((VICTIMS[victim],), kills, marks=marks, id=f"{victim} {kills}")
 
 
 @pytest.mark.parametrize(
-    ("victims", "kills"),
-    [pytest.param(names, KILLS, id=", ".join(names)) for names in AT_ONCE]
-    + [_nightly(name) for name in VICTIMS],
+    ("victims", "turns"),
+    [
+        pytest.param(PROCESSES, 12, id="worker, api, processors"),
+        pytest.param((server(signal.SIGKILL, signal.SIGQUIT),), 2 * KILLS, id="postgres"),
+        *map(_nightly, VICTIMS),
+    ],
 )
 async def test_nothing_is_lost_and_nobody_is_charged_twice(
     scene: Scene,
-    victims: tuple[str, ...],
-    kills: int,
+    victims: tuple[Victim, ...],
+    turns: int,
     record_property: Callable[[str, object], None],
 ) -> None:
     load, fleet = scene.load, scene.fleet
     async with load.running(), asyncio.TaskGroup() as group:
-        for name in victims:
-            group.create_task(_kill_again_and_again(scene, VICTIMS[name], kills))
+        for victim in victims:
+            group.create_task(_kill_again_and_again(scene, victim, turns))
     fleet.assert_all_live()
     stopped = time.monotonic()
     await _settled(scene)
@@ -189,10 +194,10 @@ async def test_nothing_is_lost_and_nobody_is_charged_twice(
     assert content(fleet.dsn) == expected(books.events, books.positions)
 
 
-async def _kill_again_and_again(scene: Scene, victim: Victim, kills: int) -> None:
+async def _kill_again_and_again(scene: Scene, victim: Victim, turns: int) -> None:
     """Each time at a random moment; after the last, tasks end as before."""
     await scene.load.more(1, lambda: scene.count(ENDED) > 0)
-    for turn in range(kills):
+    for turn in range(turns):
         await scene.load.more(random.randint(1, ANSWERS_BETWEEN_MAX))  # noqa: S311
         ended = scene.beyond(ENDED)
         await victim(scene, turn)

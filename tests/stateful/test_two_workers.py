@@ -18,7 +18,7 @@ Course = Sequence[tuple[Step, ...]]
 
 
 @pytest.mark.timeout(max(120, EXAMPLES // 2))
-@settings(max_examples=5 * EXAMPLES)
+@settings(max_examples=2 * EXAMPLES)
 @given(course=courses)
 def test_any_course_on_the_domain(course: Course) -> None:
     asyncio.run(play(PureWorld(), course))
@@ -31,7 +31,7 @@ def test_any_course_on_the_database(database: str) -> None:
         context = open_buses(database)
         buses = runner.run(context.__aenter__())
 
-        @settings(max_examples=EXAMPLES)
+        @settings(max_examples=EXAMPLES // 2)
         @given(course=courses)
         def any_course(course: Course) -> None:
             runner.run(_played(buses, course))

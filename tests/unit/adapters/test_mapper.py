@@ -51,7 +51,7 @@ each_mapper = pytest.mark.parametrize("store", MAPPERS.values(), ids=MAPPERS.key
 
 @each_event
 @given(data=st.data())
-@settings(max_examples=40)
+@settings(max_examples=settings().max_examples // 16)
 def test_any_event_comes_back_the_same(event_type: type[Event], data: st.DataObject) -> None:
     event = data.draw(events(event_type))
     for store in MAPPERS.values():
