@@ -78,7 +78,7 @@ __all__ = [
 
 
 _TAKING = (HoldCredits, ExtendHold, VoidGrant, AdjustCredits, SettleDue)
-"""Commands after which fewer credits may be available."""
+"""Commands after which fewer credits may be available, with the plan that says what is few."""
 
 
 def decide(
@@ -120,8 +120,8 @@ def decide(
         return ()
     if dated:
         settle_due(book, events_max)
-    if isinstance(command, _TAKING) and command.plan is not None:
-        tell_owner(book, command.plan)
+    plan = command.plan if isinstance(command, _TAKING) else None
+    tell_owner(book, None if plan is None else plan.low_credits)
     return tuple(book.events)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from domain import balance as totals
+from domain.balance import Balance
 from domain.errors import LimitReached
 from domain.event import Metadata
 from domain.grants import Slices
 from domain.ledger_events import CreditsExhausted, CreditsLow, Hold, LedgerEvent
 from domain.ledger_machines import ACTIVE_RETRY_SECONDS, HELD_SLICES_MAX, SLICES_MAX
 from domain.ledger_state import CreditLedger, evolve
-from domain.plan import Plan
 
 
 class Book:
@@ -32,6 +33,14 @@ class Book:
             self._ledger = evolve(self._ledger, event)
         self._pending.clear()
         return self._ledger
+
+    @property
+    def balance(self) -> Balance:
+        """The totals after the events so far: less work than all of the state."""
+        balance = self._ledger.balance
+        for event in self._pending:
+            balance = totals.evolve(balance, event)
+        return balance
 
     def write(self, event_type: Callable[..., LedgerEvent], **fields: object) -> None:
         ledger = self._ledger
@@ -60,15 +69,21 @@ def guard_slices(ledger: CreditLedger, slices: Slices, before: int = 0) -> Slice
     return slices
 
 
-def tell_owner(book: Book, plan: Plan) -> None:
-    if plan.low_credits is None:
+def tell_owner(book: Book, low: int | None) -> None:
+    """Of less than `low` where the plan asks for it, of nothing left on every plan.
+
+    An account that never had credits, and lives on free trials or on what it may owe, has none left
+    to run out of.
+    """
+    balance = book.balance
+    if balance.available > 0 and low is None:
         return
     ledger = book.ledger
-    available = ledger.balance.available
-    if available < plan.low_credits and ledger.told_at is None:
-        book.write(CreditsLow, available=available, threshold=plan.low_credits)
-    if available <= 0 and not ledger.told_exhausted:
-        book.write(CreditsExhausted, available=available)
+    if low is not None and balance.available < low and ledger.told_at is None:
+        book.write(CreditsLow, available=balance.available, threshold=low)
+    spent = balance.available <= 0 and balance.granted > balance.pending
+    if spent and not ledger.told_exhausted and ledger.status != "closed":
+        book.write(CreditsExhausted, available=balance.available)
 
 
 def ending_of(hold: Hold) -> dict[str, Any]:

@@ -58,12 +58,17 @@ def settled_in(task: Task, group: Group | None) -> bool:
     return group.ended or group.hold_id != task.hold_id
 
 
-def money_of_group(group: Group) -> Money:
-    """Of all its runs, each of which is paid by one hold and settled once."""
+def money_of_group(group: Group, refunded: int = 0) -> Money:
+    """Of all its runs, each of which is paid by one hold and settled once.
+
+    `refunded` is what the ledger gave back of the charges of all of them.
+    """
     if group.credits_held:
-        return _money("held", group.credits_held, _group_waiting(group))
+        return _money("held", group.credits_held, _group_waiting(group, refunded))
     if not group.ended:
         return _money("not_charged", 0, "Nothing is on hold: the group costs nothing.")
+    if refunded:
+        return _refunded(group.credits_charged, refunded)
     return _settled(group.credits_charged, group.credits_released)
 
 
@@ -118,8 +123,9 @@ def _waiting(task: Task) -> str:
     return f"{held}."
 
 
-def _group_waiting(group: Group) -> str:
-    before = f" Runs before it cost {group.credits_charged}." if group.credits_charged else ""
+def _group_waiting(group: Group, refunded: int) -> str:
+    cost = group.credits_charged - refunded
+    before = f" Runs before it cost {cost}." if cost else ""
     return (
         f"{_credits(group.credits_held)} on hold until all members have ended; so far"
         f" {group.delivered_credits} will be charged.{before}"

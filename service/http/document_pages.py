@@ -20,6 +20,14 @@ async def document_page(
     call: Call, query: Paging, wanted: DocumentFilter, show: Callable[[DocumentView], Any]
 ) -> Answer:
     """The page that `query` asks for. Raises `InvalidParameter`, `InvalidCursor`, `Unavailable`."""
+    views, position = await document_views(call, query, wanted)
+    return page_answer(call, query, list(map(show, views)), position)
+
+
+async def document_views(
+    call: Call, query: Paging, wanted: DocumentFilter
+) -> tuple[list[DocumentView], bytes | None]:
+    """What stands on that page, and where it ends if another one follows. Raises the same."""
     limit = page_limit(call, query)
     position = position_of(call, query)
     documents = call.service.documents
@@ -28,7 +36,7 @@ async def document_page(
     after = (views[-1].created_at, views[-1].id) if len(views) == limit else None
     if after and not await documents.documents(wanted, before=after, limit=1):
         after = None
-    return page_answer(call, query, list(map(show, views)), _written(*after) if after else None)
+    return views, _written(*after) if after else None
 
 
 def _written(created_at: datetime, document_id: UUID) -> bytes:

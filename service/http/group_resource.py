@@ -96,8 +96,9 @@ def group_resource(
     views: Views | None = None,
     members: bool = True,
     operator: bool = False,
+    refunded: int = 0,
 ) -> GroupResource:
-    """`views` are the members' tasks as they are now."""
+    """`views` are the members' tasks as they are now, `refunded` is of all its charges."""
     known = views or {}
     return GroupResource(
         id=public_id("group", group.id),
@@ -116,7 +117,7 @@ def group_resource(
             charged=group.credits_charged,
             released=group.credits_released,
         ),
-        money=money_of_group(group),
+        money=money_of_group(group, refunded),
         next=tuple(action for action in ACTIONS if action in GROUP.allowed(group.status)),
         created_at=group.created_at,
         updated_at=group.updated_at,

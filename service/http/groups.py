@@ -10,7 +10,8 @@ import msgspec
 from msgspec import Meta, Raw
 
 from adapters.decision import States
-from adapters.documents import DocumentFilter, DocumentView
+from adapters.documents import DocumentFilter
+from adapters.group_refunds import group_refunds
 from domain.errors import InvalidInput, NotFound
 from domain.event import NAME_LENGTH_MAX, Name
 from domain.group import MEMBERS_MAX, Group, GroupStatus
@@ -18,9 +19,9 @@ from service.group_kinds import MemberSubmission
 from service.groups import GroupSubmission, group_id_of
 from service.http.answer import Answer, Headers, etag, json_answer
 from service.http.call import Call, Reply
-from service.http.document_pages import document_page
+from service.http.document_pages import document_views
 from service.http.group_resource import GroupResource, group_path, group_resource
-from service.http.pages import Page, Paging
+from service.http.pages import Page, Paging, page_answer
 from service.http.preferences import expected_versions, matches
 from service.http.route import USER, USER_OR_ADMIN, route
 from service.http.task_resource import AccountId, JsonObject, Priority
@@ -133,7 +134,8 @@ async def get_group(call: Call) -> Answer:
     """A whole group: status, progress, credits, and each member as it is now.
 
     With `Prefer: wait=N` the answer waits until the group has ended, at most N seconds. The entity
-    tag is the version of the group's facts; progress within members comes without a new one.
+    tag is the version of the group's facts; progress within members and refunds come without a new
+    one.
     """
     group = await visible_group(call)
     seconds = call.wait_seconds
@@ -147,11 +149,14 @@ async def get_group(call: Call) -> Answer:
         headers.append((b"retry-after", b"%d" % _retry_after(call, group)))
     tag = etag(group.version)
     headers.append((b"etag", tag))
-    if matches(call.headers.get(b"if-none-match"), tag):
+    refunds = await group_refunds(call.service.pool, [group])
+    if not refunds.get(group.id) and matches(call.headers.get(b"if-none-match"), tag):
         return Answer(304, headers=headers)
     views = await call.service.queries.tasks_by_id([member.task_id for member in group.members])
     known = {view.task.id: view for view in views}
-    resource = group_resource(group, views=known, operator=not call.is_user)
+    resource = group_resource(
+        group, views=known, operator=not call.is_user, refunded=refunds.get(group.id, 0)
+    )
     return json_answer(resource, headers=headers)
 
 
@@ -173,7 +178,13 @@ async def list_groups(call: Call, query: GroupQuery) -> Answer:
         name=query.key,
         data={name: value for name, value in data.items() if value is not None},
     )
-    return await document_page(call, query, wanted, _listed)
+    views, position = await document_views(call, query, wanted)
+    groups = [_decode(bytes(view.data)) for view in views]
+    refunds = await group_refunds(call.service.pool, groups)
+    items = [
+        group_resource(group, members=False, refunded=refunds.get(group.id, 0)) for group in groups
+    ]
+    return page_answer(call, query, items, position)
 
 
 @route(
@@ -269,10 +280,6 @@ def _cancelled(group_id: UUID, states: States) -> Reply:
 def _run(status: int, group_id: UUID, states: States) -> Reply:
     resource = group_resource(states[group_id])
     return Reply(status, _encode(resource), group_path(resource.id))
-
-
-def _listed(view: DocumentView) -> GroupResource:
-    return group_resource(_decode(bytes(view.data)), members=False)
 
 
 def _expected_version(call: Call, group: Group) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import LiteralString
+from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
@@ -65,5 +65,26 @@ def test_the_refunds_of_a_task_are_one_probe_too(database: str) -> None:
         assert connection.execute(REFUNDS, PARAMETERS).fetchone() == (2,)
         plan = connection.execute("EXPLAIN (ANALYZE, BUFFERS) " + REFUNDS, PARAMETERS).fetchall()
         assert connection.execute("SELECT refunded_of(%(hold)s)", {"hold": "x"}).fetchone() == (0,)
-    pages = sum(int(number) for number in _BUFFERS.findall(str(plan)))
-    assert 0 < pages < BUFFERS_MAX, plan
+    assert 0 < pages_read(plan) < BUFFERS_MAX, plan
+
+
+def test_the_refunds_of_groups_are_a_few_probes_each(database: str) -> None:
+    """One of them had a run before, whose hold stands in its first event."""
+    groups = [UUID(int=n) for n in (101, 102)]
+    parameters = {"ids": groups, "holds": [str(UUID(int=n)) for n in (7, 8)], "again": groups[1:]}
+    with psycopg.connect(database, autocommit=True) as connection:
+        fill(connection)
+        connection.execute(
+            "INSERT INTO tallystick_events (originator_id, originator_version, topic, state)"
+            " VALUES (%s, 1, 'group.started.v1', convert_to(%s, 'UTF8'))",
+            (groups[1], f'{{"hold_id":"{UUID(int=9)}"}}'),
+        )
+        query = statement("select_group_refunds")
+        found: dict[UUID, int] = dict(connection.execute(query, parameters).fetchall())
+        plan = connection.execute("EXPLAIN (ANALYZE, BUFFERS) " + query, parameters).fetchall()
+    assert found == {groups[0]: 2, groups[1]: 4}
+    assert 0 < pages_read(plan) < BUFFERS_MAX, plan
+
+
+def pages_read(plan: list[tuple[Any, ...]]) -> int:
+    return sum(int(number) for number in _BUFFERS.findall(str(plan)))

@@ -179,13 +179,17 @@ class LedgerPlay(RuleBasedStateMachine):
     @rule(index=indexes)
     def void(self, index: int) -> None:
         grant_id = self.grant_id(index)
-        command = ledger.VoidGrant(grant_id=grant_id, reason="charged back")
+        command = ledger.VoidGrant(grant_id=grant_id, reason="charged back", plan=self.plan)
         self.check(self.plain.void(grant_id), command)
 
     @rule(amount=st.integers(-12, 8), ref=refs)
     def adjust(self, amount: int, ref: str) -> None:
         command = ledger.AdjustCredits(
-            adjustment_id=self.new_id(), amount=amount, source_ref=ref, reason="miscounted"
+            adjustment_id=self.new_id(),
+            amount=amount,
+            source_ref=ref,
+            reason="miscounted",
+            plan=self.plan,
         )
         self.check(self.plain.adjust(command.adjustment_id, amount, ref), command)
 
@@ -369,7 +373,7 @@ class LedgerPlay(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        self.check(self.plain.see_to_it(), ledger.SettleDue())
+        self.check(self.plain.see_to_it(), ledger.SettleDue(plan=self.plan))
 
     @rule(days=st.sampled_from([399, 400, 401]))
     def a_year_passes(self, days: int) -> None:

@@ -193,6 +193,16 @@ def told_only_once_ever(patch: Patch) -> None:
     patch.setattr(ledger_state, "_heard", lambda state, _: state)
 
 
+def told_of_nothing_left_only_where_few_are_told(patch: Patch) -> None:
+    tell_owner = ledger_book.tell_owner
+
+    def tell(book: Book, low: int | None) -> None:
+        if low is not None:
+            tell_owner(book, low)
+
+    patch.setattr(ledger, "tell_owner", tell)
+
+
 def told_again_by_what_is_gone(patch: Patch) -> None:
     """What comes back to a grant that has expired is there for an instant."""
     patch.setattr(ledger_state, "_lasting", lambda state, _: state.balance.available)
@@ -255,6 +265,7 @@ TIME_BUGS: list[Callable[[Patch], None]] = [
     held_while_frozen,
     told_with_every_hold,
     told_only_once_ever,
+    told_of_nothing_left_only_where_few_are_told,
     told_again_by_what_is_gone,
     books_close_loses_refunds,
     books_close_keeps_old_refunds,

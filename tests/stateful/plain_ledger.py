@@ -117,7 +117,7 @@ class PlainLedger:
     told_of_nothing: bool = False
     tellings: list[str] = field(default_factory=list)
     asked: bool = False
-    """Whether the command was one after which its owner is told."""
+    """Whether the command was one after which its owner is told of few credits."""
     period: str | None = None
     lapsed: set[UUID] = field(default_factory=set)
     """Holds that this very command finds at their end."""
@@ -202,11 +202,12 @@ class PlainLedger:
     def tell(self) -> None:
         asked, self.asked = self.asked, False
         low = self.plan.low
-        if not asked or low is None:
-            return
-        if self.available < low and self.low_when_told is None:
+        few = asked and low is not None and self.available < low
+        if few and self.low_when_told is None:
             self.low_when_told = low
             self.tellings.append("credits.low")
+        if self.status == "closed" or self.granted == self.pending:
+            return
         if self.available <= 0 and not self.told_of_nothing:
             self.told_of_nothing = True
             self.tellings.append("credits.exhausted")
@@ -296,6 +297,7 @@ class PlainLedger:
             return "quiet"
         if grant is None or not (grant.free or grant.held):
             return "not_found"
+        self.asked = True
         self.make_void(grant)
         return "ok"
 
@@ -316,6 +318,7 @@ class PlainLedger:
             return "quiet"
         if amount < 0 and -amount > self.available:
             return "insufficient_credits"
+        self.asked = True
         self.refs.add(ref)
         if amount > 0:
             self.granted += amount
@@ -483,4 +486,6 @@ class PlainLedger:
         if self.next_moment() is None:
             return "quiet"
         self.pass_time()
+        self.asked = True
+        self.tell()
         return "ok"

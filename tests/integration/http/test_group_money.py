@@ -143,3 +143,64 @@ async def test_a_member_of_a_run_before_stays_charged_while_the_group_runs_again
     )
     assert told(await task_of(api, first["id"]))[:2] == ("charged", PRICE)
     assert told(await task_of(api, second["id"]))[:2] == ("released", PRICE)
+
+
+async def _refund(api: Api, hold_id: str, amount: int) -> None:
+    body = {"hold_id": hold_id, "amount": amount, "reason": "blurred"}
+    done = await api.post(f"/v1/accounts/{api.account_id}/refunds", body, "admin")
+    assert done.status_code == 200, done.text
+
+
+async def _hold_of(api: Api, group: dict[str, Any]) -> str:
+    """That of its run at work."""
+    items = (await api.get(f"/v1/accounts/{api.account_id}/holds", "admin")).json()["items"]
+    [hold_id] = [hold["id"] for hold in items if hold["group_id"] == group["id"]]
+    return str(hold_id)
+
+
+async def _fail(api: Api, task: dict[str, Any]) -> None:
+    done = await api.work(task["id"], "fail", task["token"], failure=FINAL)
+    assert done.status_code == 200, done.text
+
+
+async def test_a_group_tells_what_was_refunded_in_all_its_runs(api: Api) -> None:
+    group = await start(api, 2)
+    first_hold = await _hold_of(api, group)
+    first, second = await api.claim(limit=2)
+    await deliver(api, first)
+    await _fail(api, second)
+    before = await api.get(f"/v1/groups/{group['id']}")
+    await _refund(api, first_hold, 2)
+    part = await shown(api, group)
+    assert told(part) == ("charged", 3, "3 credits are charged; 2 more came back.")
+    etag = before.headers["etag"]
+    assert (await api.get(f"/v1/groups/{group['id']}", if_none_match=etag)).json() == part
+
+    retried = await api.post(f"/v1/groups/{group['id']}/retry", {})
+    assert retried.status_code == 202, retried.text
+    assert told(await shown(api, group))[2].endswith(" Runs before it cost 3.")
+    last_hold = await _hold_of(api, group)
+    [third] = await api.claim(limit=2)
+    await deliver(api, third)
+    assert told(await shown(api, group)) == (
+        *("charged", 2 * PRICE - 2, "8 credits are charged; 2 more came back."),
+    )
+    await _refund(api, last_hold, PRICE)
+    await _refund(api, first_hold, PRICE - 2)
+    whole = ("refunded", 2 * PRICE, "10 credits are refunded: the whole charge.")
+    assert told(await shown(api, group)) == whole
+    for as_ in ("user", "admin"):
+        [listed] = (await api.get("/v1/groups", as_)).json()["items"]
+        assert told(listed) == whole
+
+
+async def test_what_was_refunded_of_another_group_is_not_told(api: Api) -> None:
+    for refunded in (True, False):
+        group = await start(api, 1)
+        hold_id = await _hold_of(api, group)
+        [task] = await api.claim()
+        await deliver(api, task)
+        if refunded:
+            await _refund(api, hold_id, 1)
+    listed = (await api.get("/v1/groups")).json()["items"]
+    assert [item["money"]["credits"] for item in listed] == [PRICE, PRICE - 1]

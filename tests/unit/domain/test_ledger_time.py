@@ -11,14 +11,25 @@ from domain import ledger
 from domain.errors import InvalidInput, NotFound
 from domain.ledger import (
     AdjustCredits,
+    CloseAccount,
     ExtendHold,
     LedgerCommand,
     ReleaseHold,
     SettleDue,
     VoidGrant,
 )
-from domain.ledger_events import CreditsLow, LedgerEvent
-from tests.unit.domain.given import HOLD_ID, NOON, ROOMY, a_ledger, after, grant, hold, metadata
+from domain.ledger_events import CreditsExhausted, CreditsLow, LedgerEvent
+from tests.unit.domain.given import (
+    HOLD_ID,
+    NEXT_HOLD_ID,
+    NOON,
+    ROOMY,
+    a_ledger,
+    after,
+    grant,
+    hold,
+    metadata,
+)
 
 HOUR = timedelta(hours=1)
 OVERDRAWN = replace(ROOMY, overdraft_max=5)
@@ -109,3 +120,48 @@ def test_the_owner_is_told_however_credits_went(command: LedgerCommand) -> None:
 
 def test_nothing_is_told_where_nothing_happened() -> None:
     assert ledger.decide(a_ledger(grant(5)), SettleDue(plan=TELLING), metadata()) == ()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        hold(8),
+        SettleDue(),
+        ReleaseHold(hold_id=NEXT_HOLD_ID),
+        VoidGrant(grant_id=grant(8).grant_id, reason="r"),
+        AdjustCredits(adjustment_id=HOLD_ID, amount=-8, source_ref="a", reason="r"),
+    ],
+    ids=["hold", "expiry", "expiry met by a release", "void", "adjustment"],
+)
+def test_nothing_left_is_told_on_every_plan(command: LedgerCommand) -> None:
+    passing = replace(grant(8), expires_at=NOON + HOUR)
+    before = a_ledger(passing, replace(hold(0), hold_id=NEXT_HOLD_ID))
+    late = isinstance(command, SettleDue | ReleaseHold)
+    events = ledger.decide(before, command, metadata(NOON + HOUR if late else NOON))
+    *_, told = events
+    assert isinstance(told, CreditsExhausted)
+    assert told.available == 0
+    assert topics(events).count("credits.low") == 0
+
+
+def test_nothing_left_is_told_once_until_there_is_something_again() -> None:
+    spent = a_ledger(grant(8), hold(8))
+    assert spent.told_exhausted
+    assert topics(ledger.decide(spent, hold(0, number=1), metadata())) == ["credits.held"]
+    again = after(spent, ReleaseHold(hold_id=HOLD_ID))
+    assert not again.told_exhausted
+    assert topics(ledger.decide(again, hold(7, number=1), metadata())) == ["credits.held"]
+    assert topics(ledger.decide(again, hold(8, number=1), metadata()))[1:] == ["credits.exhausted"]
+
+
+def test_who_never_had_credits_has_none_to_run_out_of() -> None:
+    promised = replace(grant(8), effective_at=NOON + HOUR)
+    for before in (a_ledger(), a_ledger(promised)):
+        assert topics(ledger.decide(before, hold(5, plan=OVERDRAWN), metadata())) == [
+            "credits.held"
+        ]
+
+
+def test_an_account_that_ends_is_told_of_its_end_alone() -> None:
+    closing = ledger.decide(a_ledger(grant(8)), CloseAccount(reason="r"), metadata())
+    assert topics(closing) == ["credits.voided", "account.closed"]

@@ -89,6 +89,16 @@ def test_a_group_that_costs_nothing_says_so_before_and_after_its_end() -> None:
     assert told(money_of_group(ended)) == ("not_charged", 0, "Nothing was charged.")
 
 
+def test_a_group_leaves_out_of_its_cost_what_was_refunded() -> None:
+    ended = Played().start(starting(2)).deliver(0).deliver(1).state
+    assert told(money_of_group(ended, 5)) == (
+        *("charged", 15, "15 credits are charged; 5 more came back."),
+    )
+    assert told(money_of_group(ended, 20)) == (
+        *("refunded", 20, "20 credits are refunded: the whole charge."),
+    )
+
+
 @pytest.mark.parametrize("status", GROUP.states)
 def test_a_member_is_settled_with_its_group_and_no_earlier(status: str) -> None:
     played = group_in(status)
