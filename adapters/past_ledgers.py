@@ -22,7 +22,7 @@ from adapters.sql import statement
 from domain import ledger
 from domain.event import Event, Metadata
 from domain.ledger import CreditLedger, SettleDue
-from domain.ledger_events import LedgerEvent
+from domain.ledger_events import CreditsExhausted, CreditsLow, LedgerEvent
 
 SNAPSHOTS_TRIED_MAX = 3
 _NOBODY = UUID(int=0)
@@ -32,8 +32,8 @@ _log = structlog.get_logger(__name__)
 class PastLedger(msgspec.Struct, frozen=True, kw_only=True):
     """The ledger after the event `version` at `position`, and with what time had brought by `at`.
 
-    `settled` is what was due by then and in the log only later, or never; None of it has a place
-    there. For a version, `at` is its own time and nothing is settled.
+    `settled` is what was due by then and in the log only later, or never, without what the owner
+    would be told of it. For a version, `at` is its own time and nothing is settled.
     """
 
     ledger: CreditLedger
@@ -112,6 +112,7 @@ class PastLedgers:
 def _settled(found: PastLedger, at: datetime) -> PastLedger:
     meta = Metadata(at=at, actor="time", correlation_id=_NOBODY, causation_id=_NOBODY)
     due = ledger.decide(found.ledger, SettleDue(), meta)
+    moved = tuple(event for event in due if not isinstance(event, CreditsLow | CreditsExhausted))
     return msgspec.structs.replace(
-        found, at=at, settled=due, ledger=ledger.evolved(found.ledger, due)
+        found, at=at, settled=moved, ledger=ledger.evolved(found.ledger, due)
     )
