@@ -31,6 +31,7 @@ from domain.ledger import (
 )
 from domain.ledger_events import (
     CreditsCaptured,
+    CreditsExhausted,
     CreditsExpired,
     CreditsMatured,
     CreditsVoided,
@@ -164,7 +165,7 @@ def test_it_comes_to_the_same_at_once_or_bit_by_bit_or_in_time(due: Any) -> None
 
 def test_ten_thousand_grants_that_expire_are_ten_events() -> None:
     events, state = settle(expiring(10_000))
-    assert [type(event) for event in events] == [CreditsExpired] * 10
+    assert [type(event) for event in events] == [CreditsExpired] * 10 + [CreditsExhausted]
     assert {len(event.slices) for event in events if isinstance(event, CreditsExpired)} == {
         SLICES_MAX
     }
@@ -174,8 +175,9 @@ def test_ten_thousand_grants_that_expire_are_ten_events() -> None:
 def test_what_is_owed_is_paid_by_the_first_that_go() -> None:
     owing = replace(expiring(5), overdrawn=3)
     owing = replace(owing, balance=replace(owing.balance, available=2))
-    [event], state = settle(owing)
+    [event, told], state = settle(owing)
     assert isinstance(event, CreditsExpired)
+    assert isinstance(told, CreditsExhausted)
     assert (event.repaid, event.amount, len(event.slices)) == (3, 2, 5)
     assert (state.overdrawn, state.balance.expired, state.balance.available) == (0, 2, 0)
 
