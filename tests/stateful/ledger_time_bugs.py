@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from domain import (
     grants,
     ledger,
+    ledger_book,
     ledger_grants,
     ledger_holds,
     ledger_settlement,
