@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -174,7 +175,7 @@ async def running_api(
                 lifespan="on",
                 log_config=None,
                 access_log=False,
-                timeout_graceful_shutdown=5,
+                timeout_graceful_shutdown=min(5, math.ceil(chosen.drain_seconds_max)),
             )
         )
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
