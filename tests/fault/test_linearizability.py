@@ -88,7 +88,7 @@ class _Players:
         return entries
 
 
-@_histories(100)
+@_histories(60)
 async def test_histories_of_two_committers(database: str, histories: int) -> None:
     first = random.randrange(10**9)  # noqa: S311
     async with _Players(database) as players:
@@ -98,7 +98,7 @@ async def test_histories_of_two_committers(database: str, histories: int) -> Non
     Books(database).verify()
 
 
-@_histories(60)
+@_histories(30)
 async def test_histories_with_connections_cut(
     database: str, server_folder: Path, histories: int
 ) -> None:
