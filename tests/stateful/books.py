@@ -1,6 +1,6 @@
 """What must hold after each step of any history: the model agrees, and the books balance.
 
-Every invariant that concerns tasks and the ledger is checked (I1 to I5, I9, and the limits)
+Every invariant that concerns tasks and the ledger is checked (I1 to I6, I9, I11, and the limits)
 against the log.
 """
 
@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from uuid import UUID
 
 from hypothesis.stateful import invariant
 
+from domain.event import Event
 from domain.group import Group
 from domain.ledger import CreditLedger
-from domain.ledger_events import CreditsCaptured, CreditsHeld, CreditsReleased
+from domain.ledger_events import (
+    AccountOpened,
+    CreditsCaptured,
+    CreditsHeld,
+    CreditsRefunded,
+    CreditsReleased,
+    PlanChanged,
+)
+from domain.plan import Plan
 from domain.task import Task
 from domain.task_events import (
     TaskAttemptFailed,
@@ -25,7 +35,8 @@ from domain.task_events import (
     TaskStarted,
     TaskSubmitted,
 )
-from tests.stateful.play import ACCOUNTS, PLANS, Play, evolved
+from tests.stateful import ledger_checks
+from tests.stateful.play import Play, evolved
 
 ENDINGS = (TaskCompleted, TaskFailed, TaskCancelled)
 SETTLEMENTS = (CreditsCaptured, CreditsReleased)
@@ -40,6 +51,11 @@ class Books(Play):
     def paying_tasks(self) -> list[UUID]:
         """Those that have a hold of their own, being in no group."""
         return [one for one in self.plain_tasks if self.task(one).group_id is None]
+
+    def plans_had(self, account_id: UUID) -> list[Plan]:
+        """Its plans so far."""
+        events = self.log[account_id]
+        return [self.PLANS[e.plan] for e in events if isinstance(e, AccountOpened | PlanChanged)]
 
     def at_work(self, account_id: UUID) -> int:
         tasks = map(self.task, self.plain_tasks)
@@ -68,50 +84,42 @@ class Books(Play):
     def accounts_are_as_the_model_has_them(self) -> None:
         for account_id, plain in self.plain_accounts.items():
             state = self.ledger(account_id)
-            live = [g for g in plain.in_burn_order() if g.free or g.held]
-            assert [(g.id, g.remaining, g.held) for g in state.grants] == [
-                (g.id, g.free, g.held) for g in live
-            ]
-            assert {h.id: h.amount for h in state.holds.values()} == {
-                hold_id: len(taken) for hold_id, taken in plain.holds.items()
-            }
-            assert (state.day, state.day_count) == (plain.day, plain.day_holds)
-            b = state.balance
-            assert (b.granted, b.available, b.held, b.captured, b.active) == (
-                plain.granted, plain.available, plain.held, plain.captured,
-                sum(plain.slots.values()),
-            )  # fmt: skip
+            ledger_checks.check_balance(state, plain)
+            ledger_checks.check_grants_and_holds(state, plain)
+            assert self.PLAIN_PLANS[state.balance.plan] is plain.plan
 
     @invariant()
     def books_balance(self) -> None:
         """I1, I2: nothing appears or vanishes, and nothing is spent twice."""
-        states = [self.ledger(account_id) for account_id in self.plain_accounts]
-        for state in states:
-            b = state.balance
-            assert b.granted == b.available + b.held + b.captured
-            assert b.available >= 0
-            assert all(grant.remaining >= 0 and grant.held >= 0 for grant in state.grants)
-            assert b.available == sum(grant.remaining for grant in state.grants)
-            assert b.held == sum(hold.amount for hold in state.holds.values())
-        paid = [self.task(task_id).credits_charged for task_id in self.paying_tasks]
-        paid += [self.group(group_id).credits_charged for group_id in self.groups]
-        assert sum(paid) == sum(state.balance.captured for state in states)
+        for account_id in self.plain_accounts:
+            overdraft_max = max(plan.overdraft_max for plan in self.plans_had(account_id))
+            ledger_checks.check_sums(self.ledger(account_id), overdraft_max=overdraft_max)
 
     @invariant()
-    def a_hold_ends_once(self) -> None:
-        """I3, from the log alone."""
+    def what_is_charged_was_delivered(self) -> None:
+        """Charges of tasks and groups, with those outside, are what accounts paid, or got back."""
+        paid = [self.task(task_id).credits_charged for task_id in self.paying_tasks]
+        paid += [self.group(group_id).credits_charged for group_id in self.groups]
+        paid += [
+            event.amount
+            for account_id in self.plain_accounts
+            for event in self.log[account_id]
+            if isinstance(event, CreditsCaptured) and not (event.task_id or event.group_id)
+        ]
+        balances = [self.ledger(account_id).balance for account_id in self.plain_accounts]
+        assert sum(paid) == sum(b.captured + b.refunded for b in balances)
+
+    @invariant()
+    def credits_move_once_and_back(self) -> None:
+        """I3, I6 and I11, from the log alone."""
         for account_id in self.touched & set(self.plain_accounts):
-            held = {e.hold_id: e for e in self.log[account_id] if isinstance(e, CreditsHeld)}
-            holds = [e.hold_id for e in self.log[account_id] if isinstance(e, CreditsHeld)]
-            assert len(holds) == len(held)
-            ends = [e for e in self.log[account_id] if isinstance(e, SETTLEMENTS)]
-            assert all(count == 1 for count in Counter(e.hold_id for e in ends).values())
-            for end in ends:
-                back = end.released if isinstance(end, CreditsCaptured) else 0
-                assert end.amount + back == held[end.hold_id].amount
-                assert _spread(end) == _spread(held[end.hold_id])
-            open_holds = set(holds) - {end.hold_id for end in ends}
-            assert open_holds == set(self.ledger(account_id).holds)
+            log, state = self.log[account_id], self.ledger(account_id)
+            ledger_checks.check_holds_end_once(log, state)
+            ledger_checks.check_refunds(log, state)
+            ledger_checks.check_nothing_gone_is_free(state, self.decided_at[account_id])
+            trials_max = max(plan.trial_tasks for plan in self.plans_had(account_id))
+            ledger_checks.check_trials(log, trials_max=trials_max)
+            ledger_checks.check_tellings(log, self.plain_accounts[account_id])
 
     @invariant()
     def a_run_ends_once_and_its_hold_with_it(self) -> None:
@@ -124,8 +132,28 @@ class Books(Play):
                     runs.append(0)
                 runs[-1] += isinstance(event, ENDINGS)
             assert runs == [1] * (state.run - 1) + [int(state.ended)]
-            if task_id in self.paying_tasks:
+            if state.group_id is None:
                 assert (state.hold_id in self.ledger(state.account_id).holds) != state.ended
+                self.check_runs_money(state)
+
+    def check_runs_money(self, state: Task) -> None:
+        """Each run has a hold of its own, and ends with it: charged if it was delivered."""
+        events, account = self.log[state.id], self.log[state.account_id]
+        runs = [e for e in events if isinstance(e, TaskSubmitted | TaskRetried)]
+        ends = [e for e in events if isinstance(e, ENDINGS)]
+        for run, end in zip_longest(runs, ends):
+            held, *settled = [e for e in account if getattr(e, "hold_id", None) == run.hold_id]
+            assert isinstance(held, CreditsHeld)
+            assert (held.task_id, held.amount, held.trial) == (state.id, run.credits, run.trial)
+            moves = [(e.TOPIC, e.meta.causation_id) for e in settled if not _is_refund(e)]
+            if end is None:
+                assert not settled
+                continue
+            done = isinstance(end, TaskCompleted)
+            topic = "credits.captured" if done else "credits.released"
+            assert moves == [(topic, end.meta.causation_id)]
+            [move] = [e for e in settled if isinstance(e, SETTLEMENTS)]
+            assert move.amount == (end.charged if isinstance(end, TaskCompleted) else run.credits)
 
     @invariant()
     def a_run_is_tried_so_often_and_so_long(self) -> None:
@@ -162,17 +190,16 @@ class Books(Play):
             (account_id, hold.id, hold.task_id or hold.group_id, hold.amount)
             for account_id in self.plain_accounts
             for hold in self.ledger(account_id).holds.values()
+            if hold.task_id or hold.group_id
         }
         assert live == holds
 
     @invariant()
     def limits_hold(self) -> None:
         """Open holds never pass the plan's number; nor do holds made in one day of a true clock."""
-        for account_id, plan in zip(ACCOUNTS, PLANS, strict=True):
-            if account_id not in self.plain_accounts:
-                continue
-            state = self.ledger(account_id)
-            assert state.balance.active <= plan.active_tasks_max
+        for account_id in self.plain_accounts:
+            state, plans = self.ledger(account_id), self.plans_had(account_id)
+            assert state.balance.active <= max(plan.active_tasks_max for plan in plans)
             assert self.at_work(account_id) <= state.balance.active
             latest = datetime.min.replace(tzinfo=UTC)
             days: Counter[object] = Counter()
@@ -180,7 +207,8 @@ class Books(Play):
                 if isinstance(event, CreditsHeld):
                     latest = max(latest, event.meta.at)
                     days[latest.date()] += event.tasks
-            assert all(count <= plan.daily_tasks_max for count in days.values())
+            daily_max = max(plan.daily_tasks_max for plan in plans)
+            assert all(count <= daily_max for count in days.values())
 
     @invariant()
     def folding_anew_gives_every_version_again(self) -> None:
@@ -196,10 +224,5 @@ class Books(Play):
         self.touched.clear()
 
 
-def _spread(event: CreditsHeld | CreditsCaptured | CreditsReleased) -> Counter[UUID]:
-    """Credits by grant, of all the slices of an event."""
-    spread: Counter[UUID] = Counter()
-    back = event.released_slices if isinstance(event, CreditsCaptured) else ()
-    for piece in (*event.slices, *back):
-        spread[piece.grant_id] += piece.amount
-    return spread
+def _is_refund(event: Event) -> bool:
+    return isinstance(event, CreditsRefunded)

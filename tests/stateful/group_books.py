@@ -14,12 +14,12 @@ from domain import metering
 from domain.event import Event
 from domain.group import CancelGroup, MemberTask, RetryGroup, StartGroup
 from domain.group_events import GroupEnd, GroupMemberEnded, GroupRetried, GroupStarted
-from domain.ledger_events import CreditsCaptured, CreditsHeld, CreditsReleased
+from domain.ledger_events import CreditsCaptured, CreditsHeld, CreditsRefunded, CreditsReleased
 from domain.pricing import Terms
 from domain.task_events import TaskSubmitted
 from tests.stateful.books import ENDINGS, SETTLEMENTS, Books
 from tests.stateful.plain_books import PRIORITIES, PlainGroup, PlainMember, PlainTask
-from tests.stateful.play import ACCOUNTS, PLANS, account_numbers
+from tests.stateful.play import ACCOUNTS, account_numbers
 
 QUEUE_SECONDS, RUN_SECONDS = 86_400, 300
 TYPE = "image_generation"
@@ -60,8 +60,8 @@ class GroupBooks(Books):
             priority=priority,
             members=tuple(self.member(price) for price in prices),
         )
-        expected = self.plain_start(number, command)
-        self.check(expected, lambda: self.decide_start(number, command))
+        expected = self.plain_start(command)
+        self.check(expected, lambda: self.decide_start(command))
 
     def member(self, price: int) -> MemberTask:
         return MemberTask(
@@ -74,7 +74,7 @@ class GroupBooks(Books):
             run_seconds_max=RUN_SECONDS,
         )
 
-    def plain_start(self, number: int, command: StartGroup) -> str:
+    def plain_start(self, command: StartGroup) -> str:
         known = self.plain_groups.get(command.group_id)
         if command.priority not in PRIORITIES:
             return "invalid_input"
@@ -86,25 +86,25 @@ class GroupBooks(Books):
         prices = [member.credits for member in command.members]
         slots = min(command.parallel_max, len(prices))
         answer = account.hold(
-            command.hold_id, sum(prices), self.now, tasks=len(prices), slots=slots
+            command.hold_id, sum(prices), tasks=len(prices), slots=slots, owned=True
         )
         if answer == "ok":
             members = [PlainMember(id=m.task_id, frozen=m.credits) for m in command.members]
-            self.plain_begin(number, command, known, members)
+            self.plain_begin(command, known, members)
         return answer
 
     def plain_begin(
         self,
-        number: int,
         command: StartGroup,
         known: PlainGroup | None,
         members: list[PlainMember],
     ) -> None:
-        priority = max(0, command.priority - PLANS[number].priority_raise)
+        account = self.plain_accounts[command.account_id]
+        priority = max(0, command.priority - account.plan.priority_raise)
 
         def submit(member: PlainMember) -> PlainTask:
             made = PlainTask(
-                account=self.plain_accounts[command.account_id],
+                account=account,
                 hold_id=group.hold_id,
                 credits=member.frozen,
                 stalls_max=3,
@@ -125,7 +125,7 @@ class GroupBooks(Books):
             group.start_again(command.hold_id, command.parallel_max, members)
             return
         group = PlainGroup(
-            account=self.plain_accounts[command.account_id],
+            account=account,
             submit=submit,
             hold_id=command.hold_id,
             parallel=command.parallel_max,
@@ -134,10 +134,11 @@ class GroupBooks(Books):
         self.plain_groups[command.group_id] = group
         group.fill()
 
-    def decide_start(self, number: int, command: StartGroup) -> Sequence[Event]:
+    def decide_start(self, command: StartGroup) -> Sequence[Event]:
         known = self.group(command.group_id) if command.group_id in self.history else None
         paying = self.ledger(command.account_id)
-        return metering.start_group(known, paying, command, PLANS[number], self.metadata())
+        plan = self.plan_of(command.account_id)
+        return metering.start_group(known, paying, command, plan, self.metadata())
 
     @rule(index=group_picks)
     def cancel_group(self, index: int) -> None:
@@ -161,12 +162,12 @@ class GroupBooks(Books):
         again = self.group(group_id).members
         terms = {member.task_id: Terms(credits=price) for member in again}
         command = RetryGroup(hold_id=self.new_id(), task_ids=tuple(ids), terms=terms)
-        expected = self.plain_groups[group_id].retry(command.hold_id, ids, price, self.now)
+        expected = self.plain_groups[group_id].retry(command.hold_id, ids, price)
         self.check(expected, lambda: self.decide_retry_group(group_id, command))
 
     def decide_retry_group(self, group_id: UUID, command: RetryGroup) -> Sequence[Event]:
         group = self.group(group_id)
-        plan = PLANS[ACCOUNTS.index(group.account_id)]
+        plan = self.plan_of(group.account_id)
         paying = self.ledger(group.account_id)
         return metering.retry_group(group, paying, command, plan, self.metadata())
 
@@ -225,7 +226,7 @@ class GroupBooks(Books):
         """I7: frozen = captured + returned, and captured = what its delivered tasks cost."""
         account_id = self.group(run.originator_id).account_id
         moves = [e for e in self.log[account_id] if getattr(e, "hold_id", None) == run.hold_id]
-        held, *settled = moves
+        held, *settled = [e for e in moves if not isinstance(e, CreditsRefunded)]
         assert isinstance(held, CreditsHeld)
         assert (held.group_id, held.amount) == (run.originator_id, run.credits)
         assert held.tasks == len(run.members)

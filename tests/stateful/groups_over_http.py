@@ -139,7 +139,8 @@ class GroupsOverHttp(OverHttp):
         if known is not None and known.status == "cancelling":
             return "illegal_transition", None
         account, hold_id, count = self.accounts[number], uuid4(), len(members)
-        answer = account.hold(hold_id, PRICE * count, NOW, tasks=count, slots=min(parallel, count))
+        slots = min(parallel, count)
+        answer = account.hold(hold_id, PRICE * count, tasks=count, slots=slots, owned=True)
         if answer != "ok":
             return answer, None
         urgency = max(0, priority - PLANS[PLAN_NAMES[number]].priority_raise)
@@ -189,7 +190,7 @@ class GroupsOverHttp(OverHttp):
         if group_id := self.chosen_group(index):
             plain, user = self.groups[group_id], self.users[self.group_owner[group_id]]
             ids = [uuid4() for _ in plain.members]
-            expected = plain.retry(uuid4(), ids, PRICE, NOW)
+            expected = plain.retry(uuid4(), ids, PRICE)
             self.ask(f"/v1/groups/{group_id}/retry", {}, user, expected, again=again)
             self.learn()
 

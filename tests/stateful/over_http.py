@@ -20,7 +20,9 @@ from domain.task import PRIORITIES
 from service.identifiers import new_id, parse_id, public_id
 from tests.integration.http.api import PRICE, SETUP, Api
 from tests.plans import PLANS
-from tests.stateful.plain_books import WAITING, PlainAccount, PlainTask
+from tests.stateful.plain_books import WAITING, PlainTask
+from tests.stateful.plain_credits import PlainClock, PlainPlan
+from tests.stateful.plain_ledger import PlainLedger
 
 PLAN_NAMES = ["standard", "enterprise"]
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
@@ -63,7 +65,8 @@ class OverHttp(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.accounts: list[PlainAccount] = []
+        self.clock = PlainClock(NOW)
+        self.accounts: list[PlainLedger] = []
         self.users: list[str] = []
         self.ids: list[UUID] = []
         self.tasks: dict[str, PlainTask] = {}
@@ -80,7 +83,8 @@ class OverHttp(RuleBasedStateMachine):
             self.run(self.api.open_account(account_id, plan=name, funds=0))
             self.users.append(self.run(self.api.key_of(account_id)))
             self.ids.append(account_id)
-            self.accounts.append(PlainAccount(plan.active_tasks_max, plan.daily_tasks_max))
+            limits = PlainPlan(plan.active_tasks_max, plan.daily_tasks_max)
+            self.accounts.append(PlainLedger(self.clock, limits))
         for number, amount in enumerate(amounts):
             self.grant(number, amount, "first")
 
@@ -132,7 +136,7 @@ class OverHttp(RuleBasedStateMachine):
     def _submit(self, number: int, priority: str, *, again: bool) -> None:
         account, plan = self.accounts[number], PLANS[PLAN_NAMES[number]]
         hold_id = uuid4()
-        expected = account.hold(hold_id, PRICE, NOW)
+        expected = account.hold(hold_id, PRICE, may_be_trial=True, owned=True)
         body = {"type": "double", "input": {"n": 1}, "priority": priority}
         told = self.ask("/v1/tasks", body, self.users[number], expected, again=again)
         if expected != "ok":
@@ -270,10 +274,7 @@ class OverHttp(RuleBasedStateMachine):
             assert (seen["available"], seen["held"], seen["captured"]) == (
                 *(account.available, account.held, account.captured),
             )
-            assert (seen["granted"], seen["active"]) == (
-                account.granted,
-                sum(account.slots.values()),
-            )
+            assert (seen["granted"], seen["active"]) == (account.granted, account.active)
             assert seen["granted"] == seen["available"] + seen["held"] + seen["captured"]
             mine = {i: self.tasks[i] for i, owner in self.owner.items() if owner == number}
             items = self._read("/v1/tasks?limit=200", user)["items"]

@@ -1,98 +1,20 @@
-"""Tasks and credits a second time, in plain Python without events: what the domain is held against.
+"""Tasks and groups a second time, in plain Python without events: what the domain is held against.
 
 Each method answers `ok`, `quiet`, or the code of the refusal, and changes itself only when `ok`.
-Nothing here is shared with the domain, not even its machines.
+Nothing here is shared with the domain, not even its machines. They pay out of the plain ledger.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID
 
-BURN_ORDER = ["trial", "promotional", "adjustment", "paid"]
+from tests.stateful.plain_ledger import PlainLedger
+
 WAITING = ["queued", "backoff"]
 ENDED = ["completed", "failed", "cancelled"]
-
-
-@dataclass
-class PlainGrant:
-    """Free and held credits of one grant; spent ones stay listed."""
-
-    id: UUID
-    priority: int
-    kind: str
-    free: int
-    held: int = 0
-
-
-@dataclass
-class PlainAccount:
-    active_max: int
-    daily_max: int
-    granted: int = 0
-    captured: int = 0
-    grants: list[PlainGrant] = field(default_factory=list)
-    holds: dict[UUID, list[UUID]] = field(default_factory=dict)
-    """For each open hold the grant of every single credit, in the order taken."""
-    slots: dict[UUID, int] = field(default_factory=dict)
-    """For each open hold how many tasks it lets be active."""
-    refs: set[str] = field(default_factory=set)
-    day: date = date.min
-    day_holds: int = 0
-
-    @property
-    def available(self) -> int:
-        return sum(grant.free for grant in self.grants)
-
-    @property
-    def held(self) -> int:
-        return sum(len(credits_taken) for credits_taken in self.holds.values())
-
-    def in_burn_order(self) -> list[PlainGrant]:
-        """Stable: the earliest first where all else is equal."""
-        return sorted(self.grants, key=lambda g: (g.priority, BURN_ORDER.index(g.kind)))
-
-    def grant(self, grant_id: UUID, kind: str, amount: int, priority: int, ref: str) -> str:
-        if amount < 1:
-            return "invalid_input"
-        if ref in self.refs:
-            return "quiet"
-        self.refs.add(ref)
-        self.granted += amount
-        self.grants.append(PlainGrant(grant_id, priority, kind, amount))
-        return "ok"
-
-    def hold(
-        self, hold_id: UUID, amount: int, at: datetime, *, tasks: int = 1, slots: int = 1
-    ) -> str:
-        day = max(at.astimezone(UTC).date(), self.day)
-        day_holds = self.day_holds if day == self.day else 0
-        if sum(self.slots.values()) + slots > self.active_max:
-            return "limit_reached active_tasks_max"
-        if day_holds + tasks > self.daily_max:
-            return "limit_reached daily_tasks_max"
-        if amount > self.available:
-            return "insufficient_credits"
-        self.day, self.day_holds = day, day_holds + tasks
-        self.slots[hold_id] = slots
-        self.holds[hold_id] = [self._take_one() for _ in range(amount)]
-        return "ok"
-
-    def _take_one(self) -> UUID:
-        first = next(grant for grant in self.in_burn_order() if grant.free)
-        first.free -= 1
-        first.held += 1
-        return first.id
-
-    def settle(self, hold_id: UUID, charge: int) -> None:
-        self.captured += charge
-        del self.slots[hold_id]
-        for number, grant_id in enumerate(self.holds.pop(hold_id)):
-            grant = next(grant for grant in self.grants if grant.id == grant_id)
-            grant.held -= 1
-            grant.free += number >= charge
 
 
 PRIORITIES = [0, 1, 2, 3]
@@ -100,6 +22,12 @@ PAUSES = [10.0, 20.0, 30.0]
 """After the first, second, and every later failure; half of each is left to chance."""
 ASKED_MAX = 3_600.0
 DAYS_AHEAD_MAX = 366
+
+
+def settle_hold(account: PlainLedger, hold_id: UUID, charge: int | None) -> None:
+    """Of an ending, which no state of the account may stop; None where nothing was delivered."""
+    told = account.release(hold_id) if charge is None else account.settle(hold_id, charge)
+    assert told == "ok", told
 
 
 def submission_refused(priority: int, not_before: datetime | None, at: datetime) -> bool:
@@ -110,7 +38,7 @@ def submission_refused(priority: int, not_before: datetime | None, at: datetime)
 
 @dataclass(kw_only=True)
 class PlainTask:
-    account: PlainAccount
+    account: PlainLedger
     hold_id: UUID
     credits: int
     stalls_max: int
@@ -253,9 +181,10 @@ class PlainTask:
             return "member_of_group"
         if self.status != "failed":
             return "illegal_transition"
-        answer = self.account.hold(hold_id, price, at)
+        answer = self.account.hold(hold_id, price, may_be_trial=True, owned=True)
         if answer == "ok":
-            self.status, self.hold_id, self.credits = "queued", hold_id, price
+            self.status, self.hold_id = "queued", hold_id
+            self.credits = len(self.account.holds[hold_id].credits)
             self.run += 1
             self.stalls = self.failures = self.attempt = 0
             self.stage = self.failure = None
@@ -264,7 +193,7 @@ class PlainTask:
 
     def end(self, status: str, charge: int, failure: str | None = None) -> str:
         if self.group is None:
-            self.account.settle(self.hold_id, charge)
+            settle_hold(self.account, self.hold_id, charge if status == "completed" else None)
         self.charged += charge
         self.released += self.credits - charge
         self.status, self.credits, self.not_before = status, 0, None
@@ -295,7 +224,7 @@ class PlainMember:
 class PlainGroup:
     """`submit(member)` makes the task of a member."""
 
-    account: PlainAccount
+    account: PlainLedger
     submit: Callable[[PlainMember], PlainTask]
     hold_id: UUID
     parallel: int
@@ -324,7 +253,8 @@ class PlainGroup:
 
     def end(self) -> None:
         frozen = sum(member.frozen for member in self.members if member.run == self.run)
-        self.account.settle(self.hold_id, self.run_charge)
+        any_delivered = any(m.status == "completed" for m in self.members if m.run == self.run)
+        settle_hold(self.account, self.hold_id, self.run_charge if any_delivered else None)
         self.captured += self.run_charge
         self.returned += frozen - self.run_charge
         delivered = len(self.those("completed"))
@@ -348,12 +278,14 @@ class PlainGroup:
             member.task.cancel()
         return "ok"
 
-    def retry(self, hold_id: UUID, ids: list[UUID], price: int, at: datetime) -> str:
+    def retry(self, hold_id: UUID, ids: list[UUID], price: int) -> str:
         if self.status not in {"partial", "failed"}:
             return "illegal_transition"
         lost = [member for member in self.members if member.status != "completed"]
         slots = min(self.parallel, len(lost))
-        answer = self.account.hold(hold_id, price * len(lost), at, tasks=len(lost), slots=slots)
+        answer = self.account.hold(
+            hold_id, price * len(lost), tasks=len(lost), slots=slots, owned=True
+        )
         if answer == "ok":
             self.begin(hold_id)
             for member, new_id in zip(lost, ids, strict=False):

@@ -14,64 +14,20 @@ from functools import wraps
 from typing import Concatenate, ParamSpec
 from uuid import UUID
 
-BURN_ORDER = ["trial", "promotional", "adjustment", "paid"]
-BEGINNING = datetime.min.replace(tzinfo=UTC)
-FAR = datetime.max.replace(tzinfo=UTC)
-REFUND_DAYS = 400
-MIDDLE = 100
+from tests.stateful.plain_credits import (
+    BEGINNING,
+    BURN_ORDER,
+    FAR,
+    MIDDLE,
+    REFUND_DAYS,
+    PlainCharge,
+    PlainClock,
+    PlainGrant,
+    PlainHold,
+    PlainPlan,
+)
+
 P = ParamSpec("P")
-
-
-@dataclass
-class PlainClock:
-    """One for all accounts of a history; nobody moves it but the history."""
-
-    now: datetime
-
-
-@dataclass(frozen=True)
-class PlainPlan:
-    active_max: int
-    daily_max: int
-    trials_max: int = 0
-    overdraft_max: int = 0
-    low: int | None = None
-
-
-@dataclass
-class PlainGrant:
-    """Free and held credits of one grant; spent ones stay listed."""
-
-    id: UUID
-    priority: int
-    kind: str
-    free: int
-    begins: datetime | None = None
-    ends: datetime | None = None
-    held: int = 0
-    waiting: bool = False
-    void: bool = False
-
-    def gone(self, at: datetime) -> bool:
-        return self.void or (not self.waiting and self.ends is not None and self.ends <= at)
-
-
-@dataclass
-class PlainHold:
-    """For every single credit its grant, in the order taken."""
-
-    credits: list[UUID | None]
-    ends: datetime | None = None
-    trial: bool = False
-
-
-@dataclass
-class PlainCharge:
-    """What may still be refunded, the last charged last."""
-
-    credits: list[UUID | None]
-    amount: int
-    at: datetime
 
 
 def _all_or_nothing(
@@ -148,6 +104,10 @@ class PlainLedger:
     @property
     def held(self) -> int:
         return sum(len(hold.credits) for hold in self.holds.values())
+
+    @property
+    def active(self) -> int:
+        return sum(hold.slots for hold in self.holds.values())
 
     def in_burn_order(self) -> list[PlainGrant]:
         """Stable: the earliest first where all else is equal."""
@@ -337,6 +297,9 @@ class PlainLedger:
         *,
         ends: datetime | None = None,
         may_be_trial: bool = False,
+        tasks: int = 1,
+        slots: int = 1,
+        owned: bool = False,
     ) -> str:
         if self.status != "open":
             return "illegal_transition"
@@ -344,40 +307,45 @@ class PlainLedger:
             return "invalid_input"
         if ends is not None and ends <= self.now:
             return "invalid_input"
-        if refusal := self.over_the_limits():
+        if refusal := self.over_the_limits(tasks, slots):
             return refusal
         trial = may_be_trial and amount > 0 and self.trials < self.plan.trials_max
         amount = 0 if trial else amount
         if amount and amount > self.available + self.plan.overdraft_max:
             return "insufficient_credits"
-        self.day_holds += 1
+        self.day_holds += tasks
         self.trials += trial
         self.asked = True
-        self.holds[hold_id] = PlainHold([self.hold_one() for _ in range(amount)], ends, trial)
+        taken = [self.hold_one() for _ in range(amount)]
+        self.holds[hold_id] = PlainHold(taken, ends, trial, slots, owned)
         return "ok"
 
-    def over_the_limits(self) -> str | None:
+    def over_the_limits(self, tasks: int, slots: int) -> str | None:
         day = max(self.now.astimezone(UTC).date(), self.day)
         if day != self.day:
             self.day, self.day_holds = day, 0
-        if len(self.holds) >= self.plan.active_max:
+        if self.active + slots > self.plan.active_max:
             return "limit_reached active_tasks_max"
-        if self.day_holds >= self.plan.daily_max:
+        if self.day_holds + tasks > self.plan.daily_max:
             return "limit_reached daily_tasks_max"
         return None
 
-    def no_hold(self, hold_id: UUID) -> str:
-        return "hold_settled" if hold_id in self.lapsed else "hold_not_found"
+    def not_to_end(self, hold_id: UUID, *, outside: bool) -> str | None:
+        """Why there is nothing to be done with a hold; `outside` of its tasks is who asks."""
+        hold = self.holds.get(hold_id)
+        if hold is None:
+            return "hold_settled" if hold_id in self.lapsed else "hold_not_found"
+        return "hold_not_yours" if outside and hold.owned else None
 
     @_all_or_nothing
     def extend(  # noqa: PLR0911 - one a refusal
-        self, hold_id: UUID, added: int, ends: datetime | None
+        self, hold_id: UUID, added: int, ends: datetime | None, *, outside: bool = False
     ) -> str:
         if self.status != "open":
             return "illegal_transition"
-        hold = self.holds.get(hold_id)
-        if hold is None:
-            return self.no_hold(hold_id)
+        if refusal := self.not_to_end(hold_id, outside=outside):
+            return refusal
+        hold = self.holds[hold_id]
         if not added and ends is not None and ends == hold.ends:
             return "quiet"
         if added < 0 or (ends is not None and ends < max(self.now, hold.ends or FAR)):
@@ -392,13 +360,13 @@ class PlainLedger:
         return "ok"
 
     @_all_or_nothing
-    def settle(self, hold_id: UUID, charge: int) -> str:
+    def settle(self, hold_id: UUID, charge: int, *, outside: bool = False) -> str:
         """Charge so much of a hold, its first credits, and give back the rest."""
         if self.status == "closed":
             return "illegal_transition"
-        hold = self.holds.get(hold_id)
-        if hold is None:
-            return self.no_hold(hold_id)
+        if refusal := self.not_to_end(hold_id, outside=outside):
+            return refusal
+        hold = self.holds[hold_id]
         if not 0 <= charge <= len(hold.credits):
             return "capture_exceeds_hold"
         del self.holds[hold_id]
@@ -411,11 +379,11 @@ class PlainLedger:
         return "ok"
 
     @_all_or_nothing
-    def release(self, hold_id: UUID) -> str:
+    def release(self, hold_id: UUID, *, outside: bool = False) -> str:
         if self.status == "closed":
             return "illegal_transition"
-        if hold_id not in self.holds:
-            return self.no_hold(hold_id)
+        if refusal := self.not_to_end(hold_id, outside=outside):
+            return refusal
         self.let_go(hold_id)
         return "ok"
 

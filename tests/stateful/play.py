@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import ClassVar
 from uuid import UUID
 
 from hypothesis import strategies as st
@@ -27,13 +28,16 @@ from domain.plan import Plan
 from domain.retry import RetryPolicy
 from domain.task import RetryTask, ReuseResult, RunCommand, SubmitTask, Task
 from tests.stateful.outcomes import tried
-from tests.stateful.plain_books import PlainAccount, PlainTask, submission_refused
+from tests.stateful.plain_books import PlainTask, submission_refused
+from tests.stateful.plain_credits import PlainClock, PlainPlan
+from tests.stateful.plain_ledger import PlainLedger
 
 BEGIN = datetime(2025, 2, 27, 22, tzinfo=UTC)
-PLANS = [
-    Plan(name="narrow", active_tasks_max=2, daily_tasks_max=3),
-    Plan(name="wide", active_tasks_max=4, daily_tasks_max=6, priority_raise=1),
-]
+PLANS = {
+    "narrow": Plan(name="narrow", active_tasks_max=2, daily_tasks_max=3),
+    "wide": Plan(name="wide", active_tasks_max=4, daily_tasks_max=6, priority_raise=1),
+}
+PLAIN_PLANS = {"narrow": PlainPlan(2, 3), "wide": PlainPlan(4, 6, priority_raise=1)}
 ACCOUNTS = [UUID(int=1), UUID(int=2)]
 LIVE = ("queued", "running", "backoff", "cancelling")
 A_RESULT = ReuseResult(origin_id=UUID(int=3), result=Raw(b'{"ok":1}'))
@@ -73,17 +77,31 @@ State = Task | Group | CreditLedger
 class Play(RuleBasedStateMachine):
     """What can happen. The log is what came back from the mapper's bytes."""
 
+    PLANS: ClassVar[Mapping[str, Plan]] = PLANS
+    PLAIN_PLANS: ClassVar[Mapping[str, PlainPlan]] = PLAIN_PLANS
+    FIRST_PLANS: ClassVar[tuple[str, str]] = ("narrow", "wide")
+
     def __init__(self) -> None:
         super().__init__()
-        self.now = BEGIN
+        self.clock = PlainClock(BEGIN)
         self.numbers = 100
         self.mapper = EventMapper()
         self.log: dict[UUID, list[Event]] = {}
         self.history: dict[UUID, list[State]] = {}
         self.balances: dict[UUID, Balance] = {}
         self.plain_tasks: dict[UUID, PlainTask] = {}
-        self.plain_accounts: dict[UUID, PlainAccount] = {}
+        self.plain_accounts: dict[UUID, PlainLedger] = {}
         self.touched: set[UUID] = set()
+        self.decided_at: dict[UUID, datetime] = {}
+        """When each stream was last written to."""
+
+    @property
+    def now(self) -> datetime:
+        return self.clock.now
+
+    @now.setter
+    def now(self, at: datetime) -> None:
+        self.clock.now = at
 
     def new_id(self) -> UUID:
         self.numbers += 1
@@ -109,15 +127,20 @@ class Play(RuleBasedStateMachine):
         assert isinstance(state, CreditLedger)
         return state
 
-    def check(self, expected: str, decide: Callable[[], Sequence[Event]]) -> None:
-        """Carry out a command that should come to `expected`; and again, which writes nothing."""
+    def plan_of(self, account_id: UUID) -> Plan:
+        return self.PLANS[self.ledger(account_id).balance.plan]
+
+    def check(
+        self, expected: str, decide: Callable[[], Sequence[Event]], *, again: bool = True
+    ) -> None:
+        """Carry out a command that should come to `expected`; and `again`, which writes nothing."""
         events, outcome = tried(decide)
         assert outcome == expected
         for event in events:
             self.append(event)
-        if events:
-            again, outcome = tried(decide)
-            assert not again, f"the same command twice wrote twice, then {outcome}"
+        if events and again:
+            repeated, outcome = tried(decide)
+            assert not repeated, f"the same command twice wrote twice, then {outcome}"
 
     def append(self, decided: Event) -> None:
         event = self.mapper.decode(*self.mapper.encode(decided))
@@ -130,15 +153,14 @@ class Play(RuleBasedStateMachine):
         if stream in ACCOUNTS:
             self.balances[stream] = balance.evolve(self.balances.get(stream), event)
         self.touched.add(stream)
+        self.decided_at[stream] = self.now
 
     @initialize(amounts=st.lists(st.integers(1, 40), min_size=2, max_size=2))
     def open_accounts(self, amounts: list[int]) -> None:
-        for number, (account_id, plan) in enumerate(zip(ACCOUNTS, PLANS, strict=True)):
-            opening = OpenAccount(account_id=account_id, plan=plan.name)
+        for number, (account_id, plan) in enumerate(zip(ACCOUNTS, self.FIRST_PLANS, strict=True)):
+            opening = OpenAccount(account_id=account_id, plan=plan)
             self.append(*ledger.decide(None, opening, self.metadata()))
-            self.plain_accounts[account_id] = PlainAccount(
-                plan.active_tasks_max, plan.daily_tasks_max
-            )
+            self.plain_accounts[account_id] = PlainLedger(self.clock, self.PLAIN_PLANS[plan])
             self.grant(number, "paid", amounts[number], 100, "first payment")
             self.submit(number, 0, 2, None, (1, 3, 86_400, 86_400))
 
@@ -213,24 +235,24 @@ class Play(RuleBasedStateMachine):
     def submit_command(
         self, number: int, command: SubmitTask, reuse: ReuseResult | None = None
     ) -> None:
-        account_id, plan = ACCOUNTS[number], PLANS[number]
+        account_id, plan = ACCOUNTS[number], self.plan_of(ACCOUNTS[number])
         not_before, price = command.not_before, command.credits
         plain = self.plain_accounts[account_id]
         expected = "invalid_input"
         if not submission_refused(command.priority, not_before, self.now):
-            expected = plain.hold(command.hold_id, price, self.now)
+            expected = plain.hold(command.hold_id, price, may_be_trial=True, owned=True)
         self.check(expected, lambda: self.decide_submission(command, plan, reuse))
         if expected == "ok":
             begin = max(self.now, not_before or self.now)
             self.plain_tasks[command.task_id] = PlainTask(
                 account=plain,
                 hold_id=command.hold_id,
-                credits=price,
+                credits=len(plain.holds[command.hold_id].credits),
                 stalls_max=command.stalls_max,
                 attempts_max=command.attempts_max,
                 queue_seconds=command.queue_seconds_max,
                 run_seconds=command.run_seconds_max,
-                priority=max(0, command.priority - plan.priority_raise),
+                priority=max(0, command.priority - plain.plan.priority_raise),
                 not_before=not_before,
                 deadline=begin + timedelta(seconds=command.queue_seconds_max),
             )
@@ -378,7 +400,7 @@ class Play(RuleBasedStateMachine):
 
     def decide_retry(self, task_id: UUID, command: RetryTask) -> Sequence[Event]:
         state = self.task(task_id)
-        plan = PLANS[ACCOUNTS.index(state.account_id)]
+        plan = self.plan_of(state.account_id)
         return metering.retry(state, self.ledger(state.account_id), command, plan, self.metadata())
 
     @rule(hours=st.integers(0, 14))

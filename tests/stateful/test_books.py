@@ -1,4 +1,4 @@
-"""QUALITY 2 for tasks and the ledger: 200 histories of 30 steps each time, 10,000 x 50 nightly."""
+"""QUALITY 2 for the whole, tasks, groups and ledgers: 200 x 30 each time, 10,000 x 50 nightly."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.stateful.books import Books
+from tests.stateful.whole_books import WholeBooks
 
 pytestmark = pytest.mark.stateful
 
@@ -14,4 +14,4 @@ pytestmark = pytest.mark.stateful
 # 200 histories take 3 seconds; the nightly profile has fifty times as many, and longer ones.
 @pytest.mark.timeout(max(120, settings().max_examples // 2))
 def test_any_history_keeps_the_books() -> None:
-    run_state_machine_as_test(Books)
+    run_state_machine_as_test(WholeBooks)

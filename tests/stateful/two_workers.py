@@ -16,7 +16,9 @@ from uuid import uuid4
 
 from hypothesis import strategies as st
 
-from tests.stateful.plain_books import PlainAccount, PlainTask
+from tests.stateful.plain_books import PlainTask
+from tests.stateful.plain_credits import PlainClock, PlainPlan
+from tests.stateful.plain_ledger import PlainLedger
 
 PRICE = 5
 CREDITS = 100
@@ -73,8 +75,8 @@ class World(Protocol):
         ...
 
 
-def _account() -> PlainAccount:
-    account = PlainAccount(LIMIT, LIMIT)
+def _account() -> PlainLedger:
+    account = PlainLedger(PlainClock(NOW), PlainPlan(LIMIT, LIMIT))
     account.grant(uuid4(), "paid", CREDITS, 100, "once")
     return account
 
@@ -83,14 +85,14 @@ def _account() -> PlainAccount:
 class Lease:
     """The model: a plain task, its account, and what each worker was given."""
 
-    account: PlainAccount = field(default_factory=_account)
+    account: PlainLedger = field(default_factory=_account)
     tokens: list[int] = field(default_factory=lambda: [0, 0])
     lapsed: bool = False
     due: bool = True
 
     def __post_init__(self) -> None:
         hold_id = uuid4()
-        self.account.hold(hold_id, PRICE, NOW)
+        self.account.hold(hold_id, PRICE, owned=True)
         self.task = PlainTask(
             account=self.account,
             hold_id=hold_id,
