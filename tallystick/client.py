@@ -30,14 +30,17 @@ from tallystick.models import (
     HistoryEntry,
     Hold,
     Page,
+    Plan,
     Priority,
     Quote,
     StatementLine,
+    StatementSummary,
     StreamEvent,
     Task,
     TaskStatus,
     TaskType,
 )
+from tallystick.pieces import Reading, pieces, pieces_async
 from tallystick.schedules import AsyncSchedules, Schedules
 from tallystick.stream import Following
 from tallystick.waiting import PASSING, POLL_SECONDS, E, Waiting
@@ -190,16 +193,52 @@ class Client:
         """The facts of the task's life, in order."""
         return self._pages(exchange.task_path(task_id, "history"), {}, HistoryEntry)
 
-    def account(self) -> Account:
-        """The key's own account and its balance."""
-        return self._call(exchange.get("/v1/account"), Account)
+    def account(self, *, at: int | datetime | None = None) -> Account:
+        """The key's own account and its balance.
+
+        With `at`, a version or a time, it is what it was then, with grants and holds in `as_of`.
+        """
+        return self._call(exchange.get("/v1/account", exchange.as_of(at)), Account)
 
     def statement(
-        self, *, since: datetime | None = None, until: datetime | None = None
+        self,
+        *,
+        period: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> Iterator[StatementLine]:
-        """The account's movements of credits with `since` <= at < `until`, newest first."""
-        query = exchange.times(since=since, until=until)
+        """The account's movements of credits, newest first.
+
+        Of a `period`, a month (UTC) such as 2026-11, or with `since` <= at < `until`.
+        """
+        query = exchange.period_query(period, since, until)
         return self._pages("/v1/account/statement", query, StatementLine)
+
+    def statement_summary(
+        self,
+        *,
+        period: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> StatementSummary:
+        """What the account had at the begin and end of that time, and the totals between."""
+        query = exchange.period_query(period, since, until)
+        call = exchange.get("/v1/account/statement/summary", query)
+        return self._call(call, StatementSummary)
+
+    def statement_csv(
+        self,
+        *,
+        period: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Iterator[bytes]:
+        """The statement as CSV (UTF-8), oldest first, in pieces: write them one after the other.
+
+        Raises `Unreachable` where it breaks off, so that what came is not taken for all of it.
+        """
+        query = exchange.period_query(period, since, until)
+        return self._pieces(exchange.get("/v1/account/statement.csv", query))
 
     def grants(self) -> Iterator[Grant]:
         """The account's grants with credits left, in the order in which they are spent."""
@@ -224,6 +263,10 @@ class Client:
     def task_types(self) -> Iterator[TaskType]:
         """What can be submitted."""
         return self._pages("/v1/task-types", {}, TaskType)
+
+    def plans(self) -> Iterator[Plan]:
+        """What accounts are allowed, plan by plan."""
+        return self._pages("/v1/plans", {}, Plan)
 
     def close(self) -> None:
         """Let go of the connections; calls that are pausing end with `Unreachable`."""
@@ -251,6 +294,10 @@ class Client:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    def _pieces(self, call: Call) -> Iterator[bytes]:
+        reading = Reading(self.url, self._retries)
+        return pieces(self._http, _request(call, self._timeout_seconds), reading, self._pause)
 
     def _wait(self, path: str, type_: type[E], waiting: Waiting[E]) -> E:
         """What is at `path`, when it has ended."""
@@ -436,16 +483,52 @@ class AsyncClient:
         """The facts of the task's life, in order."""
         return self._pages(exchange.task_path(task_id, "history"), {}, HistoryEntry)
 
-    async def account(self) -> Account:
-        """The key's own account and its balance."""
-        return await self._call(exchange.get("/v1/account"), Account)
+    async def account(self, *, at: int | datetime | None = None) -> Account:
+        """The key's own account and its balance.
+
+        With `at`, a version or a time, it is what it was then, with grants and holds in `as_of`.
+        """
+        return await self._call(exchange.get("/v1/account", exchange.as_of(at)), Account)
 
     def statement(
-        self, *, since: datetime | None = None, until: datetime | None = None
+        self,
+        *,
+        period: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> AsyncIterator[StatementLine]:
-        """The account's movements of credits with `since` <= at < `until`, newest first."""
-        query = exchange.times(since=since, until=until)
+        """The account's movements of credits, newest first.
+
+        Of a `period`, a month (UTC) such as 2026-11, or with `since` <= at < `until`.
+        """
+        query = exchange.period_query(period, since, until)
         return self._pages("/v1/account/statement", query, StatementLine)
+
+    async def statement_summary(
+        self,
+        *,
+        period: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> StatementSummary:
+        """What the account had at the begin and end of that time, and the totals between."""
+        query = exchange.period_query(period, since, until)
+        call = exchange.get("/v1/account/statement/summary", query)
+        return await self._call(call, StatementSummary)
+
+    def statement_csv(
+        self,
+        *,
+        period: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> AsyncIterator[bytes]:
+        """The statement as CSV (UTF-8), oldest first, in pieces: write them one after the other.
+
+        Raises `Unreachable` where it breaks off, so that what came is not taken for all of it.
+        """
+        query = exchange.period_query(period, since, until)
+        return self._pieces(exchange.get("/v1/account/statement.csv", query))
 
     def grants(self) -> AsyncIterator[Grant]:
         """The account's grants with credits left, in the order in which they are spent."""
@@ -470,6 +553,10 @@ class AsyncClient:
     def task_types(self) -> AsyncIterator[TaskType]:
         """What can be submitted."""
         return self._pages("/v1/task-types", {}, TaskType)
+
+    def plans(self) -> AsyncIterator[Plan]:
+        """What accounts are allowed, plan by plan."""
+        return self._pages("/v1/plans", {}, Plan)
 
     async def aclose(self) -> None:
         """Let go of the connections."""
@@ -497,6 +584,10 @@ class AsyncClient:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    def _pieces(self, call: Call) -> AsyncIterator[bytes]:
+        reading = Reading(self.url, self._retries)
+        return pieces_async(self._http, _request(call, self._timeout_seconds), reading)
 
     async def _wait(self, path: str, type_: type[E], waiting: Waiting[E]) -> E:
         """What is at `path`, when it has ended."""

@@ -219,6 +219,21 @@ def retries(
     return {**which, "tasks_max": tasks_max, "preview": preview}
 
 
+def as_of(at: int | datetime | None) -> dict[str, str | Sequence[str]]:
+    """Query for a version or a time. Raises `InvalidArgument` for one without a zone."""
+    if isinstance(at, int):
+        return {"at": str(at)}
+    return times(at=at)
+
+
+def period_query(
+    period: str | None, since: datetime | None, until: datetime | None
+) -> dict[str, str | Sequence[str]]:
+    """Query for a month (`2026-11`, UTC), or `since` <= time < `until`. Raises the same."""
+    month: dict[str, str | Sequence[str]] = {} if period is None else {"period": period}
+    return {**month, **times(since=since, until=until)}
+
+
 def times(**given: datetime | None) -> dict[str, str | Sequence[str]]:
     """The times that are given, as query. Raises `InvalidArgument` for one without a zone."""
     return {name: _with_zone(name, time).isoformat() for name, time in given.items() if time}
@@ -263,14 +278,19 @@ def resource_path(collection: str, resource_id: str, verb: str = "") -> str:
 
 def read(response: httpx.Response, type_: type[T]) -> T:
     """The answer's body. Raises the typed `ApiError`, or `Unreachable` if it cannot be read."""
-    if response.status_code >= httpx.codes.BAD_REQUEST:
-        seconds = _retry_after(response.headers.get("Retry-After"))
-        raise error_of(response.status_code, response.content, seconds)
+    refuse(response)
     try:
         return msgspec.json.decode(response.content, type=type_)
     except (msgspec.MsgspecError, UnicodeError) as error:
         answer = f"{response.status_code} from {response.url} does not read like Tallystick"
         raise Unreachable(f"{answer}; is the address right?", transient=False) from error
+
+
+def refuse(response: httpx.Response) -> None:
+    """Raises the typed `ApiError` that an answer is; its body has to be read."""
+    if response.status_code >= httpx.codes.BAD_REQUEST:
+        seconds = _retry_after(response.headers.get("Retry-After"))
+        raise error_of(response.status_code, response.content, seconds)
 
 
 def unreachable(url: str, error: httpx.HTTPError | TimeoutError) -> Unreachable:

@@ -277,23 +277,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     daily_tasks: Limit
 
 
-class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """granted = available + held + captured; `active` counts the tasks that hold credits."""
-
-    id: str
-    plan: str
-    status: str
-    available: int
-    held: int
-    captured: int
-    granted: int
-    active: int = 0
-    limits: Limits | None = None
-    name: str | None = None
-    version: int = 0
-    opened_at: datetime | None = None
-
-
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """Credits that came in: `remaining` can be held once it is not `pending`, `held` is held."""
 
@@ -320,6 +303,52 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
 
 
+class Due(msgspec.Struct, frozen=True, kw_only=True):
+    """What time had brought, such as `credits.expired`, without being in the log yet."""
+
+    type: str
+    amount: int
+
+
+class AsOf(msgspec.Struct, frozen=True, kw_only=True):
+    """When an account was as it is shown; what was due by then is `settled` in it."""
+
+    at: datetime
+    version: int
+    position: int = 0
+    settled: tuple[Due, ...] = ()
+    grants: tuple[Grant, ...] = ()
+    holds: tuple[Hold, ...] = ()
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """granted = pending + available + held + captured + expired + voided.
+
+    `active` counts the open holds, `trials` the free tasks; `captured` is what was charged less
+    what was `refunded`. One of the past has `as_of`.
+    """
+
+    id: str
+    plan: str
+    status: str
+    available: int
+    held: int
+    captured: int
+    granted: int
+    pending: int = 0
+    expired: int = 0
+    voided: int = 0
+    refunded: int = 0
+    active: int = 0
+    trials: int = 0
+    limits: Limits | None = None
+    name: str | None = None
+    version: int = 0
+    opened_at: datetime | None = None
+    updated_at: datetime | None = None
+    as_of: AsOf | None = None
+
+
 class StatementLine(msgspec.Struct, frozen=True, kw_only=True):
     """One movement of credits; `available` and `held` are the balance after it.
 
@@ -342,6 +371,37 @@ class StatementLine(msgspec.Struct, frozen=True, kw_only=True):
     grant_id: str | None = None
     source_ref: str | None = None
     reason: str = ""
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account had at one moment."""
+
+    available: int
+    held: int
+
+
+class KindTotal(msgspec.Struct, frozen=True, kw_only=True):
+    """The statement's lines of one kind, their amounts and their signed changes."""
+
+    kind: str
+    lines: int
+    amount: int
+    available_change: int
+    held_change: int
+
+
+class StatementSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """Lines with `since` <= at < `until`: the `opening` and all changes are the `closing`.
+
+    The statement had come to `position` of the service's log.
+    """
+
+    since: datetime
+    until: datetime
+    opening: Standing
+    closing: Standing
+    totals: tuple[KindTotal, ...] = ()
+    position: int = 0
 
 
 class QuoteRefusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -376,6 +436,24 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     refusal: QuoteRefusal | None = None
     paused: tuple[str, ...] = ()
     breakdown: dict[str, Any] = {}
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account on it is allowed; `version` is that of all plans.
+
+    The first `trial_tasks` tasks cost nothing, `overdraft_max` credits may be owed, and the owner
+    hears when fewer than `low_credits` are left.
+    """
+
+    name: str
+    version: str
+    active_tasks_max: int
+    daily_tasks_max: int
+    weight: int = 1
+    priority_raise: int = 0
+    trial_tasks: int = 0
+    overdraft_max: int = 0
+    low_credits: int | None = None
 
 
 class TaskType(msgspec.Struct, frozen=True, kw_only=True):
