@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, TypeVar
 
 import rich_click as click
 
+from service.cli.output import json_option
 from service.profile import read_profile
 from service.settings import load_settings
 from tallystick.client import Client
@@ -28,6 +30,20 @@ def client_options(function: Function) -> Function:
         "--api-key", help="API key [TALLYSTICK_API_KEY, else the local profile]."
     )
     return url(api_key(function))
+
+
+def api_command(function: Callable[..., None]) -> Callable[..., None]:
+    """The frame of a command on the HTTP API: its first argument is a client, closed after it.
+
+    Adds `--json` (handed on as `as_json`), `--url` and `--api-key`.
+    """
+
+    @wraps(function)
+    def command(*, url: str | None, api_key: str | None, **given: object) -> None:
+        with client(url, api_key) as service:
+            function(service, **given)
+
+    return json_option(client_options(command))
 
 
 def client(url: str | None, api_key: str | None) -> Client:

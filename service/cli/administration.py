@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import getpass
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import rich_click as click
 
 from service.bootstrap import Service, open_service
+from service.cli.arguments import text_of
 from service.command_bus import Origin
 from service.logs import configure_logs
 from service.settings import load_settings
 
 T = TypeVar("T")
+Function = TypeVar("Function", bound=Callable[..., Any])
+ACTOR_LENGTH_MAX = 100
 
 
 def with_service(work: Callable[[Service], Awaitable[T]]) -> T:
@@ -27,10 +32,23 @@ def with_service(work: Callable[[Service], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def operator() -> Origin:
-    """Stands in the events as who did it."""
+def actor_option(function: Function) -> Function:
+    """`--actor`, handed on as it is."""
+    option: Callable[[Function], Function] = click.option(
+        "--actor",
+        callback=text_of(ACTOR_LENGTH_MAX),
+        help="Who does it, for the log; your name on this system by default.",
+    )
+    return option(function)
+
+
+def operator(actor: str | None = None) -> Origin:
+    """Stands in the events as who did it: `actor`, or the user of this system."""
+    return Origin(actor=f"cli:{actor or _user()}"[:200])
+
+
+def _user() -> str:
     try:
-        name = getpass.getuser()
+        return getpass.getuser()
     except (OSError, KeyError):
-        name = "unknown"
-    return Origin(actor=f"cli:{name}"[:200])
+        return "unknown"

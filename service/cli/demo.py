@@ -19,9 +19,9 @@ import rich_click as click
 from service.bootstrap import open_service
 from service.cli.exits import Exit
 from service.cli.output import cell, print_fields, say
-from service.cli.own_account import print_statement
 from service.cli.progress import ProgressView
 from service.cli.start import log_option, port_option, start
+from service.cli.statement_view import print_lines
 from service.demo_clip import ensure_clip
 from service.local import introduce
 from service.processes import listen, run_all, run_process, stopped_by_signals, url_of
@@ -154,7 +154,7 @@ def _path(url: str) -> Path:
 
 async def _show_money(client: AsyncClient, task: Task) -> None:
     click.echo("\nSTATEMENT")
-    print_statement(await _lines_of(client, task))
+    print_lines(await _lines_of(client, task), as_json=False)
     account = await client.account()
     click.echo(f"\n{account.available} credits are left, {account.held} are held.")
 

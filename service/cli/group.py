@@ -11,9 +11,9 @@ from typing import Any, get_args
 import msgspec
 import rich_click as click
 
-from service.cli.address import client, client_options
+from service.cli.address import api_command
 from service.cli.exits import Exit
-from service.cli.output import json_option, print_fields, print_json, print_table, say
+from service.cli.output import print_fields, print_json, print_table, say
 from service.cli.progress import ProgressView
 from service.cli.task import WAIT_SECONDS_MAX
 from tallystick.client import Client
@@ -53,9 +53,9 @@ def group() -> None:
     metavar="SECONDS",
     help="Wait for the end, at most this long; a group that did not complete exits with 1.",
 )
-@json_option
-@client_options
+@api_command
 def start(
+    service: Client,
     kind: str,
     input_: str,
     key: str | None,
@@ -64,8 +64,6 @@ def start(
     parallel: int | None,
     wait_seconds: float | None,
     as_json: bool,
-    url: str | None,
-    api_key: str | None,
 ) -> None:
     """Hold the price of all members and queue the first of them.
 
@@ -73,21 +71,20 @@ def start(
     with its `type` and `input`; @FILE reads it from a file, - from stdin.
     """
     given, members = read_members(input_)
-    with client(url, api_key) as service:
-        started = service.groups.start(
-            kind,
-            members,
-            input=given,
-            key=key,
-            priority=priority,
-            project=project,
-            parallel_max=parallel,
-        )
-        if wait_seconds is None:
-            show_group(started, as_json=as_json)
-        else:
-            say(f"Started {started.id}.")
-            sys.exit(_await(service, started.id, wait_seconds, as_json=as_json))
+    started = service.groups.start(
+        kind,
+        members,
+        input=given,
+        key=key,
+        priority=priority,
+        project=project,
+        parallel_max=parallel,
+    )
+    if wait_seconds is None:
+        show_group(started, as_json=as_json)
+    else:
+        say(f"Started {started.id}.")
+        sys.exit(_await(service, started.id, wait_seconds, as_json=as_json))
 
 
 @group.command()
@@ -100,14 +97,10 @@ def start(
     show_default=True,
     help="Wait at most this long.",
 )
-@json_option
-@client_options
-def wait(
-    group_id: str, timeout: float, as_json: bool, url: str | None, api_key: str | None
-) -> None:
+@api_command
+def wait(service: Client, group_id: str, timeout: float, as_json: bool) -> None:
     """Wait for a group to end; one that did not complete exits with 1."""
-    with client(url, api_key) as service:
-        sys.exit(_await(service, group_id, timeout, as_json=as_json))
+    sys.exit(_await(service, group_id, timeout, as_json=as_json))
 
 
 def _await(service: Client, group_id: str, seconds: float, *, as_json: bool) -> Exit:
@@ -123,12 +116,10 @@ def _await(service: Client, group_id: str, seconds: float, *, as_json: bool) -> 
 
 @group.command()
 @click.argument("group_id", metavar="GROUP")
-@json_option
-@client_options
-def show(group_id: str, as_json: bool, url: str | None, api_key: str | None) -> None:
+@api_command
+def show(service: Client, group_id: str, as_json: bool) -> None:
     """Show one group, with its members."""
-    with client(url, api_key) as service:
-        show_group(service.groups.get(group_id), as_json=as_json)
+    show_group(service.groups.get(group_id), as_json=as_json)
 
 
 @group.command("list")
@@ -148,43 +139,36 @@ def show(group_id: str, as_json: bool, url: str | None, api_key: str | None) -> 
     show_default=True,
     help="At most this many.",
 )
-@json_option
-@client_options
+@api_command
 def list_(
+    service: Client,
     status: tuple[GroupStatus, ...],
     kind: str | None,
     key: str | None,
     project: str | None,
     limit: int,
     as_json: bool,
-    url: str | None,
-    api_key: str | None,
 ) -> None:
     """List groups, newest first."""
-    with client(url, api_key) as service:
-        found = service.groups.list(status=status, kind=kind, key=key, project=project)
-        _show_groups(itertools.islice(found, limit), as_json=as_json)
+    found = service.groups.list(status=status, kind=kind, key=key, project=project)
+    _show_groups(itertools.islice(found, limit), as_json=as_json)
 
 
 @group.command()
 @click.argument("group_id", metavar="GROUP")
 @click.option("--reason", default="", help="Why; stands in the history.")
-@json_option
-@client_options
-def cancel(group_id: str, reason: str, as_json: bool, url: str | None, api_key: str | None) -> None:
+@api_command
+def cancel(service: Client, group_id: str, reason: str, as_json: bool) -> None:
     """Start no more members and stop those at work; what was delivered is charged."""
-    with client(url, api_key) as service:
-        show_group(service.groups.cancel(group_id, reason=reason), as_json=as_json)
+    show_group(service.groups.cancel(group_id, reason=reason), as_json=as_json)
 
 
 @group.command()
 @click.argument("group_id", metavar="GROUP")
-@json_option
-@client_options
-def retry(group_id: str, as_json: bool, url: str | None, api_key: str | None) -> None:
+@api_command
+def retry(service: Client, group_id: str, as_json: bool) -> None:
     """Run again what was not delivered, with a new hold."""
-    with client(url, api_key) as service:
-        show_group(service.groups.retry(group_id), as_json=as_json)
+    show_group(service.groups.retry(group_id), as_json=as_json)
 
 
 def read_members(text: str) -> tuple[dict[str, Any] | None, list[Member]]:

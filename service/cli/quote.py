@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import rich_click as click
 
-from service.cli.address import client, client_options
-from service.cli.output import json_option, print_fields, print_json
-from service.cli.task import read_input
+from service.cli.address import api_command
+from service.cli.arguments import read_input
+from service.cli.output import print_fields, print_json
+from tallystick.client import Client
 from tallystick.models import Quote
 
 
@@ -14,17 +15,13 @@ from tallystick.models import Quote
 @click.argument("type_", metavar="TYPE")
 @click.argument("input_", metavar="[INPUT]", default="{}")
 @click.option("--no-cache", is_flag=True, help="Of working on it anew, whatever result is there.")
-@json_option
-@client_options
-def quote(
-    type_: str, input_: str, no_cache: bool, as_json: bool, url: str | None, api_key: str | None
-) -> None:
+@api_command
+def quote(service: Client, type_: str, input_: str, no_cache: bool, as_json: bool) -> None:
     """Say what a task of TYPE with INPUT would cost, and whether it would be accepted now.
 
     INPUT is a JSON object, @FILE to read one, or - for stdin. Nothing is held.
     """
-    with client(url, api_key) as service:
-        found = service.quote(type_, read_input(input_), cache=not no_cache)
+    found = service.quote(type_, read_input(input_), cache=not no_cache)
     if as_json:
         print_json(found)
     else:

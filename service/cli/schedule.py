@@ -7,9 +7,10 @@ from typing import get_args
 
 import rich_click as click
 
-from service.cli.address import client, client_options
-from service.cli.output import cell, json_option, print_fields, print_json, print_table
-from service.cli.task import read_input
+from service.cli.address import api_command
+from service.cli.arguments import read_input
+from service.cli.output import cell, print_fields, print_json, print_table
+from tallystick.client import Client
 from tallystick.models import Priority, Schedule
 
 LIST_SCHEDULES = 20
@@ -35,9 +36,9 @@ def schedule() -> None:
 )
 @click.option("--project", help="A name of your own, to find its tasks by.")
 @click.option("--key", help="Idempotency key: the same one again creates nothing new.")
-@json_option
-@client_options
+@api_command
 def create(
+    service: Client,
     cron: str,
     type_: str,
     input_: str,
@@ -47,8 +48,6 @@ def create(
     project: str | None,
     key: str | None,
     as_json: bool,
-    url: str | None,
-    api_key: str | None,
 ) -> None:
     """Submit TYPE with INPUT whenever CRON says so.
 
@@ -56,17 +55,16 @@ def create(
     INPUT is a JSON object, @FILE to read one, or - for stdin.
     """
     document = read_input(input_)
-    with client(url, api_key) as service:
-        made = service.schedules.create(
-            cron,
-            type_,
-            document,
-            zone=zone,
-            name=name,
-            priority=priority,
-            project=project,
-            idempotency_key=key,
-        )
+    made = service.schedules.create(
+        cron,
+        type_,
+        document,
+        zone=zone,
+        name=name,
+        priority=priority,
+        project=project,
+        idempotency_key=key,
+    )
     show_schedule(made, as_json=as_json)
 
 
@@ -78,12 +76,10 @@ def create(
     show_default=True,
     help="At most this many.",
 )
-@json_option
-@client_options
-def list_(limit: int, as_json: bool, url: str | None, api_key: str | None) -> None:
+@api_command
+def list_(service: Client, limit: int, as_json: bool) -> None:
     """List schedules, newest first."""
-    with client(url, api_key) as service:
-        found = list(itertools.islice(service.schedules.list(), limit))
+    found = list(itertools.islice(service.schedules.list(), limit))
     if as_json:
         for one in found:
             print_json(one)
@@ -106,45 +102,35 @@ def list_(limit: int, as_json: bool, url: str | None, api_key: str | None) -> No
 
 @schedule.command()
 @click.argument("schedule_id", metavar="SCHEDULE")
-@json_option
-@client_options
-def show(schedule_id: str, as_json: bool, url: str | None, api_key: str | None) -> None:
+@api_command
+def show(service: Client, schedule_id: str, as_json: bool) -> None:
     """Show one schedule: its next times, its last task, why it was skipped last."""
-    with client(url, api_key) as service:
-        show_schedule(service.schedules.get(schedule_id), as_json=as_json)
+    show_schedule(service.schedules.get(schedule_id), as_json=as_json)
 
 
 @schedule.command()
 @click.argument("schedule_id", metavar="SCHEDULE")
 @click.option("--reason", default="", help="Why; stands with the schedule.")
-@json_option
-@client_options
-def pause(
-    schedule_id: str, reason: str, as_json: bool, url: str | None, api_key: str | None
-) -> None:
+@api_command
+def pause(service: Client, schedule_id: str, reason: str, as_json: bool) -> None:
     """Let a schedule fire no more until it is resumed."""
-    with client(url, api_key) as service:
-        show_schedule(service.schedules.pause(schedule_id, reason=reason), as_json=as_json)
+    show_schedule(service.schedules.pause(schedule_id, reason=reason), as_json=as_json)
 
 
 @schedule.command()
 @click.argument("schedule_id", metavar="SCHEDULE")
-@json_option
-@client_options
-def resume(schedule_id: str, as_json: bool, url: str | None, api_key: str | None) -> None:
+@api_command
+def resume(service: Client, schedule_id: str, as_json: bool) -> None:
     """Let a paused schedule fire again, from its next time on."""
-    with client(url, api_key) as service:
-        show_schedule(service.schedules.resume(schedule_id), as_json=as_json)
+    show_schedule(service.schedules.resume(schedule_id), as_json=as_json)
 
 
 @schedule.command()
 @click.argument("schedule_id", metavar="SCHEDULE")
-@json_option
-@client_options
-def delete(schedule_id: str, as_json: bool, url: str | None, api_key: str | None) -> None:
+@api_command
+def delete(service: Client, schedule_id: str, as_json: bool) -> None:
     """End a schedule for good; the tasks that it submitted go on."""
-    with client(url, api_key) as service:
-        show_schedule(service.schedules.delete(schedule_id), as_json=as_json)
+    show_schedule(service.schedules.delete(schedule_id), as_json=as_json)
 
 
 def show_schedule(shown: Schedule, *, as_json: bool) -> None:

@@ -12,8 +12,8 @@ from adapters.queue_depth import QueueDepth
 from domain.event import NAME_LENGTH_MAX
 from service.bootstrap import Service
 from service.cli.administration import with_service
+from service.cli.arguments import read_time
 from service.cli.output import json_option, print_json, print_table, say
-from service.cli.task import read_time
 from service.statistics import Statistics, Times, TypeFigures, read_statistics, span_of
 
 

@@ -6,17 +6,15 @@ import itertools
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
-from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-import msgspec
 import rich_click as click
 
-from service.cli.address import client, client_options
+from service.cli.address import api_command
+from service.cli.arguments import read_input, read_time
 from service.cli.exits import Exit
 from service.cli.following import follow
-from service.cli.output import json_option, print_fields, print_json, print_table, say
+from service.cli.output import print_fields, print_json, print_table, say
 from service.cli.progress import ProgressView
 from tallystick.client import Client
 from tallystick.exchange import RETRIES_MAX
@@ -54,9 +52,9 @@ def task() -> None:
     metavar="SECONDS",
     help="Wait for the end, at most this long; a task that did not complete exits with 1.",
 )
-@json_option
-@client_options
+@api_command
 def submit(
+    service: Client,
     type_: str,
     input_: str,
     priority: Priority,
@@ -66,8 +64,6 @@ def submit(
     key: str | None,
     wait_seconds: float | None,
     as_json: bool,
-    url: str | None,
-    api_key: str | None,
 ) -> None:
     """Hold the price of TYPE and queue a task with INPUT.
 
@@ -75,21 +71,20 @@ def submit(
     """
     document = read_input(input_)
     start = read_time("--not-before", not_before)
-    with client(url, api_key) as service:
-        submitted = service.submit(
-            type_,
-            document,
-            priority=priority,
-            project=project,
-            not_before=start,
-            cache=not no_cache,
-            idempotency_key=key,
-        )
-        if wait_seconds is None:
-            show_task(submitted, as_json=as_json)
-        else:
-            say(f"Submitted {submitted.id}.")
-            sys.exit(_await(service, submitted, wait_seconds, as_json=as_json))
+    submitted = service.submit(
+        type_,
+        document,
+        priority=priority,
+        project=project,
+        not_before=start,
+        cache=not no_cache,
+        idempotency_key=key,
+    )
+    if wait_seconds is None:
+        show_task(submitted, as_json=as_json)
+    else:
+        say(f"Submitted {submitted.id}.")
+        sys.exit(_await(service, submitted, wait_seconds, as_json=as_json))
 
 
 def _await(service: Client, submitted: Task, seconds: float, *, as_json: bool) -> Exit:
@@ -108,12 +103,10 @@ def _await(service: Client, submitted: Task, seconds: float, *, as_json: bool) -
 
 @task.command()
 @click.argument("task_id", metavar="TASK")
-@json_option
-@client_options
-def show(task_id: str, as_json: bool, url: str | None, api_key: str | None) -> None:
+@api_command
+def show(service: Client, task_id: str, as_json: bool) -> None:
     """Show one task, with its result."""
-    with client(url, api_key) as service:
-        show_task(service.get(task_id), as_json=as_json)
+    show_task(service.get(task_id), as_json=as_json)
 
 
 @task.command()
@@ -127,14 +120,10 @@ def show(task_id: str, as_json: bool, url: str | None, api_key: str | None) -> N
     metavar="SECONDS",
     help="At most this long; a task that did not complete exits with 1.",
 )
-@json_option
-@client_options
-def watch(
-    task_id: str, wait_seconds: float, as_json: bool, url: str | None, api_key: str | None
-) -> None:
+@api_command
+def watch(service: Client, task_id: str, wait_seconds: float, as_json: bool) -> None:
     """Show live how a task goes, to its end, and how it ended."""
-    with client(url, api_key) as service:
-        sys.exit(_await(service, service.get(task_id), wait_seconds, as_json=as_json))
+    sys.exit(_await(service, service.get(task_id), wait_seconds, as_json=as_json))
 
 
 @task.command("list")
@@ -155,9 +144,9 @@ def watch(
     show_default=True,
     help="At most this many.",
 )
-@json_option
-@client_options
+@api_command
 def list_(
+    service: Client,
     status: tuple[TaskStatus, ...],
     type_: str | None,
     project: str | None,
@@ -165,46 +154,33 @@ def list_(
     before: str | None,
     limit: int,
     as_json: bool,
-    url: str | None,
-    api_key: str | None,
 ) -> None:
     """List tasks, newest first."""
-    with client(url, api_key) as service:
-        found = service.list(
-            status=status,
-            type=type_,
-            project=project,
-            created_after=read_time("--after", after),
-            created_before=read_time("--before", before),
-        )
-        show_tasks(itertools.islice(found, limit), as_json=as_json)
+    found = service.list(
+        status=status,
+        type=type_,
+        project=project,
+        created_after=read_time("--after", after),
+        created_before=read_time("--before", before),
+    )
+    show_tasks(itertools.islice(found, limit), as_json=as_json)
 
 
 @task.command()
 @click.argument("task_id", metavar="TASK")
 @click.option("--reason", default="", help="Why; stands in the history.")
-@json_option
-@client_options
-def cancel(
-    task_id: str,
-    reason: str,
-    as_json: bool,
-    url: str | None,
-    api_key: str | None,
-) -> None:
+@api_command
+def cancel(service: Client, task_id: str, reason: str, as_json: bool) -> None:
     """Cancel a queued task at once, or ask a running one to stop; its credits are given back."""
-    with client(url, api_key) as service:
-        show_task(service.cancel(task_id, reason=reason), as_json=as_json)
+    show_task(service.cancel(task_id, reason=reason), as_json=as_json)
 
 
 @task.command()
 @click.argument("task_id", metavar="TASK")
-@json_option
-@client_options
-def retry(task_id: str, as_json: bool, url: str | None, api_key: str | None) -> None:
+@api_command
+def retry(service: Client, task_id: str, as_json: bool) -> None:
     """Run a failed task again, with a new hold."""
-    with client(url, api_key) as service:
-        show_task(service.retry(task_id), as_json=as_json)
+    show_task(service.retry(task_id), as_json=as_json)
 
 
 @task.command("retry-failed")
@@ -229,9 +205,9 @@ def retry(task_id: str, as_json: bool, url: str | None, api_key: str | None) -> 
 )
 @click.option("--preview", is_flag=True, help="Only say what would be retried, and its price.")
 @click.option("--key", help="Idempotency key: the same one again retries nothing more.")
-@json_option
-@client_options
+@api_command
 def retry_failed(
+    service: Client,
     tasks: tuple[str, ...],
     type_: tuple[str, ...],
     project: str | None,
@@ -242,81 +218,49 @@ def retry_failed(
     preview: bool,
     key: str | None,
     as_json: bool,
-    url: str | None,
-    api_key: str | None,
 ) -> None:
     """Run failed tasks again, the first to fail first: as many as credits and limits allow.
 
     Those named, else those that fit the options. A refused one stays as it is.
     """
-    with client(url, api_key) as service:
-        told = service.retry_failed(
-            tasks,
-            type=type_,
-            project=project,
-            failure_type=failure_type,
-            failed_after=read_time("--after", after),
-            failed_before=read_time("--before", before),
-            tasks_max=tasks_max,
-            preview=preview,
-            idempotency_key=key,
-        )
+    told = service.retry_failed(
+        tasks,
+        type=type_,
+        project=project,
+        failure_type=failure_type,
+        failed_after=read_time("--after", after),
+        failed_before=read_time("--before", before),
+        tasks_max=tasks_max,
+        preview=preview,
+        idempotency_key=key,
+    )
     show_retries(told, as_json=as_json)
 
 
 @task.command()
 @click.argument("task_id", metavar="TASK")
-@json_option
-@client_options
-def history(task_id: str, as_json: bool, url: str | None, api_key: str | None) -> None:
+@api_command
+def history(service: Client, task_id: str, as_json: bool) -> None:
     """Show the facts of a task's life, in order."""
-    with client(url, api_key) as service:
-        entries = service.history(task_id)
-        if as_json:
-            for entry in entries:
-                print_json(entry)
-        else:
-            print_table(
-                {
-                    "version": lambda e: e.version,
-                    "at": lambda e: e.at,
-                    "event": lambda e: e.type,
-                    "actor": lambda e: e.actor,
-                    "data": _entry_data,
-                },
-                entries,
-            )
+    entries = service.history(task_id)
+    if as_json:
+        for entry in entries:
+            print_json(entry)
+    else:
+        print_table(
+            {
+                "version": lambda e: e.version,
+                "at": lambda e: e.at,
+                "event": lambda e: e.type,
+                "actor": lambda e: e.actor,
+                "data": _entry_data,
+            },
+            entries,
+        )
 
 
 def _entry_data(entry: HistoryEntry) -> str:
     return " ".join(f"{name}={value}" for name, value in entry.data.items() if name != "input")
-
-
-def read_input(text: str) -> dict[str, Any]:
-    """The JSON object that the argument is or names. Raises `UsageError`."""
-    try:
-        if text == "-":
-            text = sys.stdin.read()
-        elif text.startswith("@"):
-            text = Path(text[1:]).read_text(encoding="utf-8")
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except (OSError, UnicodeError) as error:
-        raise click.UsageError(f"INPUT cannot be read: {error}.") from error
-    except msgspec.MsgspecError as error:
-        raise click.UsageError(f"INPUT is no JSON object: {error}.") from error
-
-
-def read_time(option: str, text: str | None) -> datetime | None:
-    """Raises `UsageError` for what is no time with an offset."""
-    if text is None:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise click.UsageError(f"{option}: {error}.") from error
-    if time.tzinfo is None:
-        raise click.UsageError(f"{option}: add the offset from UTC, such as {text}Z.")
-    return time
 
 
 def show_task(shown: Task, *, as_json: bool) -> None:

@@ -414,11 +414,11 @@ async def _statement(call: Call, account_id: UUID, query: StatementQuery) -> Ans
     last = lines[-1].line.version if len(lines) == limit else None
     if last is not None and not await queries.statement(wanted, past=last, limit=1):
         last = None
-    items = [_statement_entry(line) for line in lines]
+    items = [statement_entry(line) for line in lines]
     return page_answer(call, query, items, last.to_bytes(8) if last is not None else None)
 
 
-def _statement_entry(recorded: StatementLine) -> StatementEntry:
+def statement_entry(recorded: StatementLine) -> StatementEntry:
     line = recorded.line
     return StatementEntry(
         kind=line.kind,

@@ -12,7 +12,7 @@ import structlog
 from litestar.types import Receive, Scope, Send
 
 from adapters.queries import StatementFilter
-from adapters.statement_summary import StatementSummary, summarize
+from adapters.statement_summary import StatementSummary
 from domain.errors import NotFound, TallystickError
 from domain.event import Timestamp
 from service.http.answer import Answer, json_answer
@@ -21,6 +21,7 @@ from service.http.refusals import InvalidParameter
 from service.http.route import ADMIN, USER, route
 from service.statement_csv import csv_of
 from service.statement_period import Month, bounds_of
+from service.statement_summaries import summary_of
 
 MEDIA = "text/csv"
 _log = structlog.get_logger(__name__)
@@ -157,11 +158,10 @@ async def _summary(call: Call, account_id: UUID, query: PeriodQuery) -> Answer:
     since, until = bounds(query.period, query.since, query.until)
     account = await call.service.queries.account(account_id)
     assert account is not None, "it is there"
-    since = account.opened_at if since is None else since
-    until = call.service.clock.now() if until is None else until
-    if since > until:
-        raise InvalidParameter("The query is invalid.", ("since", "must not be after until"))
-    return json_answer(await summarize(call.service.pool, account_id, since, until))
+    try:
+        return json_answer(await summary_of(call.service, account, since, until))
+    except ValueError as error:
+        raise InvalidParameter("The query is invalid.", ("since", str(error))) from error
 
 
 def _body(piece: bytes, *, more: bool) -> Any:  # noqa: ANN401 - ASGI's

@@ -1,71 +1,63 @@
-"""Operators' commands for credits, in real processes on the database itself."""
+"""Commands for credits, in real processes beside a service that runs."""
 
 from __future__ import annotations
 
-import psycopg
+import csv
+import io
+import json
+
+import pytest
 
 from tests.e2e.tallystick_process import Home
 
-OK, FAILED, USAGE, REFUSED, UNAVAILABLE = range(5)
+USAGE, REFUSED = 2, 3
 WHY = ("--reason", "because", "--json")
 
 
-def test_operators_do_all_of_it_with_a_reason(home: Home) -> None:
-    account = home.run("accounts", "open", "--json").json["id"]
-    home.run("grant", account, "50", "--reference", "invoice-1")
-    [grant] = home.run("accounts", "grants", account, "--json").json_lines
-    assert (grant["kind"], grant["remaining"]) == ("paid", 50)
-    assert home.run("accounts", "holds", account, "--json").json_lines == []
+@pytest.mark.usefixtures("dev")
+def test_a_charge_is_refunded_in_part_and_whole_by_its_task(home: Home) -> None:
+    signals = json.dumps({"began": str(home.folder / "began"), "go": str(home.folder / "go")})
+    quoted = home.run("quote", "wait_for_go", signals, "--json").json
+    assert (quoted["credits"], quoted["accepted"], quoted["refusal"]) == (3, True, None)
+    (home.folder / "go").touch()
+    done = home.run("task", "submit", "wait_for_go", signals, "--wait", "30", "--json").json
+    assert done["credits"]["charged"] == 3
+    refund = ("accounts", "refund", done["account_id"], done["id"])
 
-    assert home.run("accounts", "plan", account, "enterprise", *WHY).json["plan"] == "enterprise"
-    assert home.run("accounts", "freeze", account, *WHY).json["status"] == "frozen"
-    again = home.run("accounts", "freeze", account, *WHY)
-    assert (again.status, "nothing was changed" in again.err) == (OK, True)
-    assert home.run("accounts", "unfreeze", account, *WHY).json["status"] == "open"
-    lowered = home.run("accounts", "adjust", account, *WHY, "--reference", "t", "--", "-20")
-    assert lowered.json["available"] == 30
-    assert home.run("accounts", "close-books", account, "2026-01", *WHY).json["available"] == 30
-    assert home.run("accounts", "void", account, grant["id"], *WHY).json["voided"] == 50
-    assert home.run("accounts", "close", account, *WHY).json["status"] == "closed"
+    part = home.run(*refund, "--credits", "1", "--key", "r-1", *WHY).json
+    assert (part["captured"], part["refunded"]) == (2, 1)
+    money = home.run("task", "show", done["id"], "--json").json["money"]
+    assert money["sentence"] == "2 credits are charged; 1 more came back."
+    assert home.run(*refund, "--credits", "1", "--key", "r-1", *WHY).json == part
+    whole = home.run(*refund, *WHY).json
+    assert (whole["captured"], whole["refunded"]) == (0, 3)
+    again = home.run(*refund, *WHY)
+    assert (again.status, again.out) == (REFUSED, "")
 
-    with psycopg.connect(home.environment["DATABASE_URL"]) as connection:
-        rows = connection.execute(
-            "SELECT topic, convert_from(state, 'UTF8')::json FROM tallystick_events"
-            " WHERE originator_version > 2 ORDER BY notification_id"
-        ).fetchall()
-    assert [topic for topic, _ in rows] == [
-        *("account.plan_changed.v1", "account.frozen.v1", "account.unfrozen.v1"),
-        *("credits.voided.v1", "books.closed.v1", "credits.voided.v1"),
-        *("credits.exhausted.v1", "account.closed.v1"),
-    ]
-    told = "credits.exhausted.v1"
-    assert {event["reason"] for topic, event in rows if topic != told} == {"because"}
-    assert {event["meta"]["actor"].partition(":")[0] for _, event in rows} == {"cli"}
+    before = home.run("balance", "--at", str(part["version"]), "--json").json
+    assert (before["refunded"], before["as_of"]["version"]) == (1, part["version"])
+    now = home.run("balance", "--details")
+    assert "refunded      3" in now.out
+    assert "grant_" in now.out
 
 
-def test_a_charge_is_refunded_by_its_task(home: Home) -> None:
-    with home.started("dev") as running:
-        running.wait_for("Tallystick is ready at ")
-        failed = home.run("task", "submit", "always_fails", "--wait", "30", "--json").json
-        account = failed["account_id"]
-        refused = home.run("accounts", "refund", account, failed["id"], *WHY)
+@pytest.mark.usefixtures("dev")
+def test_an_owner_reads_a_statement_and_what_plans_allow(home: Home) -> None:
+    failed = home.run("task", "submit", "always_fails", "--wait", "30", "--json").json
+    refused = home.run("accounts", "refund", failed["account_id"], failed["id"], *WHY)
     assert (refused.status, refused.out) == (REFUSED, "")
     assert "The hold has ended: it is released." in refused.err
 
-
-def test_mistakes_are_told(home: Home) -> None:
-    nobody, hold = "acct_" + 32 * "0", "hold_" + 32 * "0"
-    for arguments, status in (
-        (("freeze", nobody), USAGE),
-        (("freeze", nobody, "--reason", ""), USAGE),
-        (("freeze", nobody, "--reason", "x" * 2_001), USAGE),
-        (("freeze", nobody, *WHY), REFUSED),
-        (("plan", nobody, "golden", *WHY), USAGE),
-        (("close-books", nobody, "2026-13", *WHY), USAGE),
-        (("refund", nobody, hold, *WHY), REFUSED),
-        (("void", nobody, hold, *WHY), REFUSED),
-        (("grants", nobody), REFUSED),
-    ):
-        done = home.run("accounts", *arguments)
-        assert (arguments, done.status, done.out) == (arguments, status, "")
-        assert "Traceback" not in done.err
+    table: list[dict[str, str]] = []
+    while not table:  # the statement follows the log
+        table = list(csv.DictReader(io.StringIO(home.run("statement", "--csv").out)))
+    assert table[0]["kind"] == "granted"
+    summary = home.run("statement", "--summary", "--json").json
+    assert summary["opening"] == {"available": 0, "held": 0}
+    assert summary["closing"]["available"] > 0
+    month = home.run("statement", "--period", table[0]["at"][:7])
+    assert "Opening: 0 available, 0 held." in month.err
+    dear = home.run("quote", "no_such_type")
+    assert (dear.status, dear.out) == (USAGE, "")
+    plans = {plan["name"]: plan for plan in home.run("plans", "--json").json_lines}
+    assert plans["standard"]["active_tasks_max"] == 10

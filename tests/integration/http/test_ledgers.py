@@ -467,3 +467,30 @@ async def test_rows_are_those_of_the_log_after_all_of_it(books: Books) -> None:
     comparison = await compare_inline(books.api.service.dsn, EventMapper())
     assert comparison.differences == ()
     assert parse_id("acct", books.api.account_id) == books.api.account
+
+
+async def test_the_clients_read_an_account_of_before_and_its_statement(books: Books) -> None:
+    api = books.api
+    await books.captured(30)
+    await api.project()
+
+    async with AsyncClient(api.url, api.secrets["user"]) as client:
+        past, summary = await client.account(at=2), await client.statement_summary()
+        text = b"".join([piece async for piece in client.statement_csv()])
+        names = [plan.name async for plan in client.plans()]
+
+    def read() -> None:
+        with Client(api.url, api.secrets["user"]) as client:
+            assert client.account(at=2) == past
+            at_time = client.account(at=past.updated_at)
+            assert (at_time.version, at_time.available) == (past.version, past.available)
+            assert client.statement_summary(until=summary.until).closing == summary.closing
+            assert b"".join(client.statement_csv()) == text
+            assert [plan.name for plan in client.plans()] == names
+
+    assert past.as_of is not None
+    assert (past.version, past.available, past.as_of.version) == (2, CREDITS, 2)
+    assert (summary.opening.available, summary.closing.available) == (0, CREDITS - 30)
+    assert text.decode().count("\r\n") == 1 + sum(total.lines for total in summary.totals)
+    assert {"standard", "enterprise"} <= set(names)
+    await asyncio.to_thread(read)
