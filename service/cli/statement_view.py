@@ -135,7 +135,7 @@ def print_summary(summary: StatementSummary, *, as_json: bool) -> None:
         ["KIND", "LINES", "AMOUNT", "AVAILABLE", "HELD"], [list(map(cell, row)) for row in rows]
     )
     say(
-        f"From {summary.since:%Y-%m-%d %H:%M} to before {summary.until:%Y-%m-%d %H:%M} UTC,"
+        f"From {summary.since:%Y-%m-%d %H:%M:%S} to before {summary.until:%Y-%m-%d %H:%M:%S} UTC,"
         f" up to position {summary.position} of the log."
     )
 
