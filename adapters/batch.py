@@ -12,6 +12,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from adapters.arrays import (
+    Array,
     Bigints,
     Byteas,
     Floats,
@@ -22,8 +23,7 @@ from adapters.arrays import (
     Uuids,
 )
 from adapters.decision import Committed, KeyRecord, Tracking
-from domain.aggregate import Aggregate, Document
-from domain.balance import Balance
+from domain.aggregate import AGGREGATE_WITH, Document
 from domain.event import Event
 from domain.ledger import CreditLedger
 from domain.ledger_events import PeriodClosed
@@ -31,6 +31,27 @@ from domain.plan import STRIDE, Plans
 from domain.task import Task
 
 _EMPTY = Raw(b"{}")
+_BALANCE_COLUMNS: tuple[tuple[type[Array], str], ...] = (
+    (Uuids, "id"),
+    (Bigints, "version"),
+    (Texts, "plan"),
+    (Texts, "status"),
+    (Texts, "name"),
+    (Bigints, "granted"),
+    (Bigints, "available"),
+    (Bigints, "held"),
+    (Bigints, "captured"),
+    (Bigints, "active"),
+    (Timestamps, "opened_at"),
+    (Timestamps, "updated_at"),
+    *((Bigints, name) for name in ("pending", "expired", "voided", "refunded", "trials")),
+)
+_NO_READS = (None,) * 2
+_NO_TASKS = (None,) * 22
+_NO_LEDGERS = (None,) * (len(_BALANCE_COLUMNS) + 1)
+_NO_DOCUMENTS = (None,) * 9
+_NO_KEYS = (None,) * 5
+_NO_TRACKING = (None,) * 2
 _encode = msgspec.json.Encoder().encode
 _field = operator.attrgetter
 
@@ -53,7 +74,6 @@ class Decided:
         self.overlay: dict[UUID, Any] = {}
         self.created: set[UUID] = set()
         self.reads: dict[UUID, int] = {}
-        self.aggregates: dict[UUID, Aggregate] = {}
         self._closed: set[UUID] = set()
         self._records: list[KeyRecord] = []
         self._tracked: dict[str, int] = {}
@@ -72,16 +92,16 @@ class Decided:
         self,
         events: Sequence[Event],
         stored: Sequence[tuple[str, bytes]],
-        after: Mapping[UUID, Any],
+        written: Mapping[UUID, Any],
         created: set[UUID],
         record: KeyRecord | None,
         tracking: Tracking | None,
     ) -> None:
-        """Add what one command decided."""
+        """Add what one command decided; `written` are the states that it leaves."""
         self.events += events
         self.stored += stored
+        self.overlay.update(written)
         for event in events:
-            self.overlay[event.originator_id] = after[event.originator_id]
             if type(event) is PeriodClosed:
                 self._closed.add(event.originator_id)
         self.created |= created
@@ -99,25 +119,24 @@ class Decided:
         return self.overlay.items()
 
     def parameters(self, *, lease_seconds: float) -> Sequence[object]:
-        """Values for `append_batch`, in its order."""
+        """Values for `append_batch`, in its order; those of a table without rows are NULL.
+
+        Most batches leave most tables alone, and a NULL costs neither side anything.
+        """
         states = self.overlay.values()
         tasks = [state for state in states if type(state) is Task]
         ledgers = [state for state in states if type(state) is CreditLedger]
-        reads = [(i, version) for i, version in self.reads.items() if i not in self.overlay]
         return (
             Uuids([event.originator_id for event in self.events]),
             Bigints([event.originator_version for event in self.events]),
             Texts([topic for topic, _ in self.stored]),
             Byteas([data for _, data in self.stored]),
-            Uuids([stream_id for stream_id, _ in reads]),
-            Bigints([version for _, version in reads]),
-            *self._task_columns(tasks, lease_seconds),
-            *_balance_columns([ledger.balance for ledger in ledgers]),
-            Timestamps(_column(ledgers, "due_at")),
+            *self._read_columns(),
+            *(self._task_columns(tasks, lease_seconds) if tasks else _NO_TASKS),
+            *(_ledger_columns(ledgers) if ledgers else _NO_LEDGERS),
             *self._document_columns(),
-            *_key_columns(self._records),
-            Texts(self._tracked),
-            Bigints(self._tracked.values()),
+            *(_key_columns(self._records) if self._records else _NO_KEYS),
+            *(_tracking_columns(self._tracked) if self._tracked else _NO_TRACKING),
             self._wake(tasks),
         )
 
@@ -135,6 +154,12 @@ class Decided:
         return (
             self._plans.stride_of(ledger.balance.plan) if type(ledger) is CreditLedger else STRIDE
         )
+
+    def _read_columns(self) -> tuple[object, ...]:
+        reads = [(i, version) for i, version in self.reads.items() if i not in self.overlay]
+        if not reads:
+            return _NO_READS
+        return Uuids([i for i, _ in reads]), Bigints([version for _, version in reads])
 
     def _task_columns(self, tasks: list[Task], lease_seconds: float) -> tuple[object, ...]:
         created = self.created
@@ -168,11 +193,13 @@ class Decided:
         kinds: list[str] = []
         documents: list[Document] = []
         for stream_id, state in self.overlay.items():
-            aggregate = self.aggregates[stream_id]
+            aggregate = AGGREGATE_WITH[type(state)]
             if aggregate.document is not None:
                 ids.append(stream_id)
                 kinds.append(aggregate.name)
                 documents.append(aggregate.document(state))
+        if not ids:
+            return _NO_DOCUMENTS
         return (
             Uuids(ids),
             Texts(kinds),
@@ -190,23 +217,16 @@ def _column(rows: Sequence[object], name: str) -> list[Any]:
     return list(map(_field(name), rows))
 
 
-def _balance_columns(balances: list[Balance]) -> tuple[object, ...]:
-    columns: tuple[tuple[Callable[[list[Any]], object], str], ...] = (
-        (Uuids, "id"),
-        (Bigints, "version"),
-        (Texts, "plan"),
-        (Texts, "status"),
-        (Texts, "name"),
-        (Bigints, "granted"),
-        (Bigints, "available"),
-        (Bigints, "held"),
-        (Bigints, "captured"),
-        (Bigints, "active"),
-        (Timestamps, "opened_at"),
-        (Timestamps, "updated_at"),
-        *((Bigints, name) for name in ("pending", "expired", "voided", "refunded", "trials")),
+def _ledger_columns(ledgers: list[CreditLedger]) -> tuple[object, ...]:
+    balances = [ledger.balance for ledger in ledgers]
+    return (
+        *(array(_column(balances, name)) for array, name in _BALANCE_COLUMNS),
+        Timestamps(_column(ledgers, "due_at")),
     )
-    return tuple(array(_column(balances, name)) for array, name in columns)
+
+
+def _tracking_columns(tracked: Mapping[str, int]) -> tuple[object, ...]:
+    return Texts(tracked), Bigints(tracked.values())
 
 
 def _key_columns(records: list[KeyRecord]) -> tuple[object, ...]:

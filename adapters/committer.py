@@ -31,7 +31,7 @@ from adapters.writer_session import (
     WriterSession,
     refusal_of,
 )
-from domain.aggregate import Stream
+from domain.aggregate import AGGREGATE_WITH, Stream
 from domain.errors import AdapterError, CommandRejected, ShuttingDown, Unavailable
 from domain.plan import Plans
 
@@ -308,7 +308,7 @@ class Committer:
                 if pending.decision.find is not None:
                     found += await pending.decision.find(cursor, found)
             await self._cache.load(cursor, [*_streams(batch), *found], refresh=True)
-            decided = self._decide(batch, await self._known(cursor, batch, found))
+            decided = self._decide(batch, await self._known(cursor, batch))
             first = await self._append(decided, attempt)
             assert first is not None, "under the lock nothing can have moved"
         self._deliver(batch, decided, first)
@@ -316,10 +316,8 @@ class Committer:
     def _decide(self, batch: Sequence[Pending], known: Known) -> Decided:
         return self._decider.decide([pending.decision for pending in batch], known)
 
-    async def _known(
-        self, cursor: Cursor, batch: Sequence[Pending], found: Sequence[Stream] = ()
-    ) -> Known:
-        known = Known(found)
+    async def _known(self, cursor: Cursor, batch: Sequence[Pending]) -> Known:
+        known = Known()
         if keys := [p.decision.key for p in batch if p.decision.key is not None]:
             await cursor.execute(
                 "SELECT key, fingerprint, status, body, location FROM idempotency_keys"
@@ -375,8 +373,10 @@ class Committer:
                 outcome = msgspec.structs.replace(outcome, position=position)  # noqa: PLW2901
             pending.succeed(outcome)
         for stream_id, state in decided.written():
-            aggregate = decided.aggregates[stream_id]
-            if decided.closes_books(stream_id) or due(self._cache.get(stream_id), state):
+            aggregate = AGGREGATE_WITH[type(state)]
+            if aggregate.snapshot is not None and (
+                decided.closes_books(stream_id) or due(self._cache.get(stream_id), state)
+            ):
                 self._snapshots.take(aggregate, state)
             self._cache.keep(aggregate, stream_id, state)
         self.batches += 1

@@ -14,7 +14,7 @@ from adapters.clock import DatabaseClock
 from adapters.decision import AlreadyTracked, Committed, Decision, KeyRecord
 from adapters.mapper import EventMapper
 from adapters.stream_cache import Overlay, StreamCache
-from domain.aggregate import AGGREGATE_OF, Aggregate, Stream
+from domain.aggregate import AGGREGATE_OF
 from domain.errors import CommandRejected, TallystickError
 from domain.event import Event, Metadata
 from domain.plan import Plans
@@ -23,17 +23,13 @@ _log = structlog.get_logger(__name__)
 
 
 class Known:
-    """What a decision is checked against besides states: keys used and positions passed.
+    """What a decision is checked against besides states: keys used and positions passed."""
 
-    `aggregates` are the kinds of the streams that may be written to.
-    """
+    __slots__ = ("keys", "positions")
 
-    __slots__ = ("aggregates", "keys", "positions")
-
-    def __init__(self, found: Sequence[Stream] = ()) -> None:
+    def __init__(self) -> None:
         self.keys: dict[bytes, KeyRecord] = {}
         self.positions: dict[str, int] = {}
-        self.aggregates: dict[UUID, Aggregate] = {stream.id: stream.aggregate for stream in found}
 
 
 class Decider:
@@ -55,10 +51,6 @@ class Decider:
         """One outcome each; a command that raises whatever fails alone. Takes over `known`."""
         decided = Decided(self._cache.get, self._plans)
         for decision in decisions:
-            for stream in (*decision.streams, *decision.new):
-                known.aggregates[stream.id] = stream.aggregate
-        decided.aggregates = known.aggregates
-        for decision in decisions:
             try:
                 outcome: Committed | Exception = self._decide_one(decision, decided, known)
             except TallystickError as error:
@@ -76,19 +68,23 @@ class Decider:
         before = Overlay(self._cache, decided.overlay)
         events = tuple(decision.decide(before, self._metadata(decision)))
         stored = [self._storable(event) for event in events]
-        after: dict[UUID, Any] = {s.id: before[s.id] for s in (*decision.streams, *decision.new)}
         created: set[UUID] = set()
+        after: dict[UUID, Any] = {}
         for event in events:
             stream_id = event.originator_id
-            state = after[stream_id] if stream_id in after else before[stream_id]
+            state = after.get(stream_id)
+            if state is None:
+                state = before[stream_id]
             if state is None:
                 created.add(stream_id)
             _guard_version(event, 0 if state is None else state.version)
-            if stream_id not in known.aggregates:
-                known.aggregates[stream_id] = _opened(event)
-            after[stream_id] = known.aggregates[stream_id].evolve(state, event)
+            after[stream_id] = AGGREGATE_OF[type(event)].evolve(state, event)
+        written = after.copy()
+        for stream in (*decision.streams, *decision.new):
+            if stream.id not in after:
+                after[stream.id] = before[stream.id]
         record = _record(decision, after)
-        decided.take(events, stored, after, created, record, decision.tracking)
+        decided.take(events, stored, written, created, record, decision.tracking)
         if events:
             self._note_reads(decision, decided)
         if record is not None:
@@ -139,13 +135,6 @@ def _guard_version(event: Event, before: int) -> None:
         raise CommandRejected(
             f"{type(event).__name__} of version {event.originator_version} cannot follow {before}."
         )
-
-
-def _opened(event: Event) -> Aggregate:
-    """The kind of a stream that no command has named: only one that begins here can be known."""
-    if event.originator_version != 1:
-        raise CommandRejected(f"{type(event).__name__} is on a stream that was not loaded.")
-    return AGGREGATE_OF[type(event)]
 
 
 def _record(decision: Decision, after: dict[UUID, Any]) -> KeyRecord | None:

@@ -17,6 +17,7 @@ from bench import database
 from bench.system import Started, acknowledged, timed
 from service.bootstrap import Service, open_service
 from service.command_bus import Origin, Submission
+from service.garbage import calm_garbage_collection
 from service.identifiers import new_id
 from service.settings import Settings
 from tallystick.handler import Context, Handler, handler
@@ -91,7 +92,8 @@ class Tallystick:
             claim_batch_max=BATCH,
         )
         async with open_service(settings, handlers=[_noop(started)]) as service:
-            yield service
+            with calm_garbage_collection():  # as in its processes
+                yield service
 
     def _accounts(self) -> list[UUID]:
         with psycopg.connect(database.dsn(DATABASE)) as connection:

@@ -43,11 +43,13 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 class Aggregate(msgspec.Struct, frozen=True, kw_only=True):
     """`evolve(state | None, event) -> state`; `ended(state)`: not worth keeping in memory.
 
-    States have an `id` and a `version`. `snapshot(state, meta) -> Event` is there where loading
-    needs one; `document(state)` where the append keeps a `Document` of each state under `name`.
+    States are of the class `state`, and have an `id` and a `version`. `snapshot(state, meta) ->
+    Event` is there where loading needs one; `document(state)` where the append keeps a `Document`
+    of each state under `name`.
     """
 
     name: str
+    state: type[Any]
     events: frozenset[type[Event]] = frozenset()
     evolve: Callable[[Any, Event], Any]
     ended: Callable[[Any], bool]
@@ -127,10 +129,15 @@ def _group_document(state: group.Group) -> Document:
 
 
 TASKS = Aggregate(
-    name="task", events=frozenset(get_args(TaskEvent)), evolve=task.evolve, ended=_task_ended
+    name="task",
+    state=task.Task,
+    events=frozenset(get_args(TaskEvent)),
+    evolve=task.evolve,
+    ended=_task_ended,
 )
 LEDGERS = Aggregate(
     name="ledger",
+    state=ledger.CreditLedger,
     events=frozenset(get_args(LedgerEvent)),
     evolve=ledger.evolve,
     ended=_never,
@@ -138,6 +145,7 @@ LEDGERS = Aggregate(
 )
 GROUPS = Aggregate(
     name="group",
+    state=group.Group,
     events=frozenset(get_args(GroupEvent)),
     evolve=group.evolve,
     ended=_group_ended,
@@ -145,6 +153,7 @@ GROUPS = Aggregate(
 )
 SCHEDULES = Aggregate(
     name="schedule",
+    state=schedule.Schedule,
     events=frozenset(get_args(ScheduleEvent)),
     evolve=schedule.evolve,
     ended=_schedule_ended,
@@ -152,6 +161,7 @@ SCHEDULES = Aggregate(
 )
 PAUSES = Aggregate(
     name="pause",
+    state=pause.Pause,
     events=frozenset(get_args(PauseEvent)),
     evolve=pause.evolve,
     ended=_never,
@@ -159,6 +169,7 @@ PAUSES = Aggregate(
 )
 PUBLICATIONS = Aggregate(
     name="publication",
+    state=publication.Publication,
     events=frozenset(get_args(PublicationEvent)),
     evolve=publication.evolve,
     ended=_never,
@@ -166,6 +177,7 @@ PUBLICATIONS = Aggregate(
 )
 REFERENCES = Aggregate(
     name="reference",
+    state=reference.Reference,
     events=frozenset({reference.ReferenceUsed}),
     evolve=reference.evolve,
     ended=_once_used,
@@ -175,3 +187,7 @@ AGGREGATE_OF: Mapping[type[Event], Aggregate] = MappingProxyType(
     {event_type: aggregate for aggregate in AGGREGATES for event_type in aggregate.events}
 )
 """The kind of aggregate that an event is of; each event is of one."""
+AGGREGATE_WITH: Mapping[type[Any], Aggregate] = MappingProxyType(
+    {aggregate.state: aggregate for aggregate in AGGREGATES}
+)
+"""The kind of aggregate whose states are of a class."""

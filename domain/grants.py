@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from uuid import UUID
 
 from msgspec.structs import replace
 
@@ -88,15 +87,16 @@ def moved(grants: Grants, slices: Slices, *, free: int, held: int) -> Grants:
     """Grants after the slices' amounts moved by the signs `free` and `held`; empty ones leave."""
     if not slices:
         return grants
-    amounts: dict[UUID, int] = {}
+    amounts: dict[int, int] = {}  # a UUID takes five times as long to hash as its integer
     for piece in slices:
-        amounts[piece.grant_id] = amounts.get(piece.grant_id, 0) + piece.amount
-    amounts.pop(OVERDRAFT, None)
+        number = piece.grant_id.int
+        amounts[number] = amounts.get(number, 0) + piece.amount
+    amounts.pop(OVERDRAFT.int, None)
     kept: list[Grant] = []
     for place, grant in enumerate(grants):
         if not amounts:
             return (*kept, *grants[place:])
-        if amount := amounts.pop(grant.id, 0):
+        if amount := amounts.pop(grant.id.int, 0):
             grant = replace(  # noqa: PLW2901 - the moved grant takes its place
                 grant, remaining=grant.remaining + free * amount, held=grant.held + held * amount
             )

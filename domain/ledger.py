@@ -112,16 +112,18 @@ def decide(
         raise NotFound("There is no such account.")
     book = Book(ledger, meta)
     events_max = command.events_max if isinstance(command, SettleDue) else None
-    settle_due(book, events_max)
+    if ledger.dated:
+        settle_due(book, events_max)
     due = len(book.events)
-    dated = book.ledger.dated or isinstance(command, RefundCapture)
+    dated = ledger.dated or isinstance(command, RefundCapture)
     _DECIDERS[type(command)](book, command)
     if not book.events or (len(book.events) == due and not isinstance(command, SettleDue)):
         return ()
     if dated:
         settle_due(book, events_max)
     plan = command.plan if isinstance(command, _TAKING) else None
-    tell_owner(book, None if plan is None else plan.low_credits)
+    if dated or isinstance(command, _TAKING):
+        tell_owner(book, None if plan is None else plan.low_credits)
     return tuple(book.events)
 
 

@@ -29,9 +29,10 @@ class Book:
     @property
     def ledger(self) -> CreditLedger:
         """The state after the events so far, folded only when it is asked for."""
-        for event in self._pending:
-            self._ledger = evolve(self._ledger, event)
-        self._pending.clear()
+        if self._pending:
+            for event in self._pending:
+                self._ledger = evolve(self._ledger, event)
+            self._pending.clear()
         return self._ledger
 
     @property

@@ -138,7 +138,8 @@ def evolved(ledger: CreditLedger, events: Iterable[Event]) -> CreditLedger:
 
 def day_of(ledger: CreditLedger, at: datetime) -> tuple[date, int]:
     """The UTC day that a hold at `at` counts in, and the tasks held for in it so far."""
-    day = max(at.astimezone(UTC).date(), ledger.day)
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    day = max(utc.date(), ledger.day)
     return day, ledger.day_count if day == ledger.day else 0
 
 

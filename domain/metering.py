@@ -55,7 +55,7 @@ def submit(
     submitted = tasks.decide(task, raised, meta)
     hold = _hold(command.hold_id, command.task_id, command.type, command, plan)
     held = _paid(ledger, command.account_id, hold, meta)
-    if _is_trial(held):
+    if plan.trial_tasks and _is_trial(held):
         submitted = tasks.decide(task, replace(raised, credits=0, trial=True), meta)
     if reuse is None:
         return (*submitted, *held)

@@ -103,8 +103,7 @@ async def run_api(
         except SystemExit as error:
             raise RuntimeError("the API could not start; its log says why") from error
 
-    with calm_garbage_collection():
-        await _until(stop, serve(), lambda: setattr(server, "should_exit", True))
+    await _until(stop, serve(), lambda: setattr(server, "should_exit", True))
 
 
 async def run_worker(service: Service, stop: asyncio.Event) -> None:
@@ -172,7 +171,7 @@ async def run_all(
 async def run_parts(stop: asyncio.Event, *parts: Coroutine[Any, Any, None]) -> None:
     """Run them side by side; when one ends, for whatever reason, the others are stopped too.
 
-    Raises the first error as it is.
+    Garbage is collected less for this while. Raises the first error as it is.
     """
 
     async def watched(part: Coroutine[Any, Any, None]) -> None:
@@ -183,7 +182,8 @@ async def run_parts(stop: asyncio.Event, *parts: Coroutine[Any, Any, None]) -> N
 
     tasks = [asyncio.create_task(watched(part)) for part in parts]
     try:
-        results = await asyncio.gather(*tasks, return_exceptions=True)
+        with calm_garbage_collection():
+            results = await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         for task in tasks:
             task.cancel()

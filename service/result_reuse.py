@@ -40,13 +40,15 @@ class ResultReuse:
         May, by its user's word (the flag); one that waits for a time of its own is worked on then.
         Asks nobody where nothing can be reused. Raises `Unavailable`.
         """
+        if self._results is None or all(command.content_key is None for command, _ in asked):
+            return [Submittal(command=command) for command, _ in asked]
         wanted = [self._wanted_seconds(command) if may else None for command, may in asked]
         seconds = {
             command.content_key: age
             for (command, _), age in zip(asked, wanted, strict=True)
             if command.content_key is not None and age is not None
         }
-        if not seconds or self._results is None:
+        if not seconds:
             return [Submittal(command=command) for command, _ in asked]
         found = await self._results.newest(seconds)
         taking = _Taking(self._types, found)

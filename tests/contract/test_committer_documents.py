@@ -10,13 +10,14 @@ import msgspec
 import psycopg
 import pytest
 
+from adapters import batch
 from adapters.decision import Decision, States
 from adapters.documents import DocumentFilter, Documents, find_due
 from adapters.mapper import EventMapper
 from adapters.pool import open_pool
 from adapters.verification import compare_inline
 from domain import ledger
-from domain.aggregate import LEDGERS, Document, Stream
+from domain.aggregate import AGGREGATE_WITH, LEDGERS, Aggregate, Document, Stream
 from domain.errors import CommandRejected
 from domain.event import Event, Metadata
 from domain.ledger import CreditLedger
@@ -44,6 +45,13 @@ def _document(state: CreditLedger) -> Document:
 SHOWN = msgspec.structs.replace(LEDGERS, name="purse", document=_document)
 
 
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, ledgers are kept as documents too."""
+    kinds: dict[type[Any], Aggregate] = {**AGGREGATE_WITH, CreditLedger: SHOWN}
+    monkeypatch.setattr(batch, "AGGREGATE_WITH", kinds)
+
+
 def _opened(purse_id: UUID, name: str) -> Decision:
     command = ledger.OpenAccount(account_id=purse_id, plan="unlimited", name=name)
     return commands.decision(
@@ -61,6 +69,7 @@ def _granted(purse_id: UUID, amount: int) -> Decision:
 
 
 @pytest.mark.postgres15
+@pytest.mark.usefixtures("shown")
 async def test_a_row_is_written_with_the_events_and_follows_them(database: str) -> None:
     first, second = new_id(), new_id()
     async with running(database) as committer, open_pool(database, 2) as pool:
@@ -89,6 +98,7 @@ def _of(**fields: Any) -> DocumentFilter:
     return DocumentFilter(kind="purse", **{"account_id": OWNER} | fields)
 
 
+@pytest.mark.usefixtures("shown")
 async def test_only_what_is_due_is_found(database: str) -> None:
     purses = [new_id() for _ in range(4)]
     async with running(database) as committer:

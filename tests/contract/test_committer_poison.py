@@ -12,13 +12,16 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
+from adapters import committer as committers
 from adapters.committer import Committer
 from adapters.decision import Committed, Decision, KeyRecord, States, Tracking
 from adapters.writer_session import WriterSession
 from domain import ledger
-from domain.aggregate import LEDGERS, TASKS, Aggregate, Stream
+from domain.aggregate import AGGREGATE_WITH, LEDGERS, TASKS, Aggregate, Stream
 from domain.errors import CommandRejected, InsufficientCredits, InvalidInput, NotFound
 from domain.event import Event, Metadata
+from domain.ledger_events import CreditsReleased
+from domain.task import Task
 from tests.fault import commands
 from tests.fault.books import Books
 from tests.fault.commands import new_id, open_account
@@ -50,11 +53,24 @@ def _keyed(account_id: UUID, **fields: Any) -> Decision:
     return commands.submit(account_id, key=record["key"], record=lambda _: KeyRecord(**record))
 
 
-def _evolve_failing() -> Decision:
-    broken = Aggregate(name="ledger", evolve=_raise, ended=lambda _: False)
-    account_id = new_id()
-    opened = open_account(account_id, amount=1)
-    return commands.decision(opened.decide, new=(Stream(broken, account_id),))
+def _evolve_failing(account_id: UUID) -> Decision:
+    """Decides the release of a hold that the ledger does not have."""
+    grant = commands.grant(account_id, 1)
+    return commands.decision(
+        lambda states, meta: [
+            CreditsReleased(
+                originator_id=account_id,
+                originator_version=event.originator_version,
+                meta=meta,
+                hold_id=new_id(),
+                task_id=new_id(),
+                amount=1,
+                slices=(),
+            )
+            for event in grant.decide(states, meta)
+        ],
+        streams=(Stream(LEDGERS, account_id),),
+    )
 
 
 def _elsewhere(account_id: UUID) -> Decision:
@@ -98,7 +114,7 @@ POISONS: dict[str, tuple[Poison, type[Exception]]] = {
         CommandRejected,
     ),
     "decide raising": (lambda _: commands.decision(_raise), DecideFailed),
-    "evolve raising": (lambda _: _evolve_failing(), DecideFailed),
+    "evolve raising": (_evolve_failing, KeyError),
     "no opening of an unnamed stream": (_elsewhere, AssertionError),
     "find raising": (lambda a: commands.submit(a, find=_find_refusing), NotFound),
     "find failing": (lambda a: commands.submit(a, find=_find_failing), psycopg.ProgrammingError),
@@ -148,10 +164,14 @@ async def test_a_poison_fails_alone(database: str, name: str, one_connection: li
     assert one_connection == [True]
 
 
-async def test_an_error_after_the_commit_repeats_nothing(database: str) -> None:
-    account_id, task_id = new_id(), new_id()
-    broken = Aggregate(name="task", evolve=TASKS.evolve, ended=_raise)
-    poison = replace(commands.submit(account_id, task_id), new=(Stream(broken, task_id),))
+async def test_an_error_after_the_commit_repeats_nothing(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account_id = new_id()
+    broken = replace(TASKS, ended=_raise)
+    kinds: dict[type[Any], Aggregate] = {**AGGREGATE_WITH, Task: broken}
+    monkeypatch.setattr(committers, "AGGREGATE_WITH", kinds)
+    poison = commands.submit(account_id)
 
     def grant_again(states: States, meta: Metadata) -> Sequence[Event]:
         """Would be another grant each time."""

@@ -234,12 +234,14 @@ def stale_refusal(patch: Patch) -> None:
 
 def row_left_behind(patch: Patch) -> None:
     """The inline read model keeps the totals of before."""
-    columns = batch._balance_columns
+    columns = batch._ledger_columns
 
-    def old(balances: list[Any]) -> Any:
-        return columns([replace(one, available=one.available + one.held) for one in balances])
+    def old(ledgers: list[Any]) -> Any:
+        balances = (one.balance for one in ledgers)
+        wrong = (replace(one, available=one.available + one.held) for one in balances)
+        return columns([replace(one, balance=b) for one, b in zip(ledgers, wrong, strict=True)])
 
-    patch.setattr(batch, "_balance_columns", old)
+    patch.setattr(batch, "_ledger_columns", old)
 
 
 BUGS = (
