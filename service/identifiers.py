@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 from uuid import UUID
 
-import uuid_utils
+from uuid_utils.compat import uuid7
 
 from domain.errors import NotFound
 
@@ -23,7 +23,7 @@ _NOUNS: dict[Prefix, str] = {
 
 def new_id() -> UUID:
     """A UUIDv7: sorts by the time it was made."""
-    return UUID(bytes=uuid_utils.uuid7().bytes)
+    return uuid7()
 
 
 def public_id(prefix: Prefix, value: UUID) -> str:

@@ -248,7 +248,7 @@ class Case(NamedTuple):
     under_lock: bool = False
 
 
-_DUE = ("credits.expired", "credits.matured", "credits.hold_expired", "credits.expired")
+_DUE = ("credits.matured", "credits.expired", "credits.hold_expired", "credits.expired")
 _TOLD = ("credits.low", "credits.exhausted")
 _ENDED = ("task.completed", "group.member_ended", "group.partial")
 CASES = {
@@ -266,7 +266,7 @@ CASES = {
     "refund": Case(
         _captured,
         _refund,
-        ("credits.expired", "credits.refunded", "credits.expired"),
+        ("credits.expired", "credits.refunded", "credits.expired", "credits.exhausted"),
         (0, 0, 8, 22, 0, 12),
         under_lock=True,
     ),
@@ -281,11 +281,14 @@ CASES = {
     "capture": Case(
         _held,
         _capture,
-        ("credits.expired", "credits.captured", "credits.expired"),
+        ("credits.expired", "credits.captured", "credits.expired", "credits.exhausted"),
         (0, 0, 5, 25, 0, 0),
     ),
     "deliver the last": Case(
-        _member, _deliver, (*_ENDED, "credits.captured", "credits.expired"), (0, 0, 20, 10, 0, 0)
+        _member,
+        _deliver,
+        (*_ENDED, "credits.captured", "credits.expired"),
+        (0, 0, 20, 10, 0, 0),
     ),
     "close": Case(
         _dated,
