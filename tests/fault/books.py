@@ -18,7 +18,13 @@ from domain.event import Event
 from domain.group import Group
 from domain.group_events import GroupEvent
 from domain.ledger import CreditLedger
-from domain.ledger_events import CreditsCaptured, CreditsHeld, CreditsReleased, LedgerEvent
+from domain.ledger_events import (
+    CreditsCaptured,
+    CreditsHeld,
+    CreditsReleased,
+    HoldExpired,
+    LedgerEvent,
+)
 from domain.task import Task
 from domain.task_events import TaskEvent
 
@@ -62,14 +68,14 @@ class Books:
         """How many events each command led to."""
         return Counter(event.meta.causation_id for event in self.events)
 
-    def verify(self) -> Books:
+    def verify(self, *, overdraft_max: int = 0) -> Books:
         """Assert all that must hold of any database, at any moment."""
         assert self.task_rows.keys() == self.tasks.keys()
         for task_id, state in self.tasks.items():
             _verify_task_row(state, self.task_rows[task_id])
         assert self.account_rows.keys() == self.ledgers.keys()
         for account_id, account in self.ledgers.items():
-            self._verify_account(account, self.account_rows[account_id])
+            self._verify_account(account, self.account_rows[account_id], overdraft_max)
         self._verify_holds()
         return self
 
@@ -94,14 +100,16 @@ class Books:
             elif isinstance(event, TaskEvent):
                 self.tasks[stream_id] = task.evolve(self.tasks.get(stream_id), event)
 
-    def _verify_account(self, account: CreditLedger, row: dict[str, Any]) -> None:
+    def _verify_account(
+        self, account: CreditLedger, row: dict[str, Any], overdraft_max: int
+    ) -> None:
         balance = account.balance
         assert {name: row[name] for name in ACCOUNT_COLUMNS} == {
             name: getattr(balance, name) for name in ACCOUNT_COLUMNS
         }
         there = balance.pending + balance.available + balance.held
         assert balance.granted == there + balance.captured + balance.expired + balance.voided
-        assert balance.available >= 0
+        assert balance.available >= -overdraft_max
         assert balance.held == sum(hold.amount for hold in account.holds.values())
         free = sum(grant.remaining for grant in account.grants if not grant.pending)
         assert balance.available == free - account.overdrawn
@@ -109,7 +117,9 @@ class Books:
     def _verify_holds(self) -> None:
         opened = Counter(e.hold_id for e in self.events if isinstance(e, CreditsHeld))
         ended = Counter(
-            e.hold_id for e in self.events if isinstance(e, CreditsCaptured | CreditsReleased)
+            e.hold_id
+            for e in self.events
+            if isinstance(e, CreditsCaptured | CreditsReleased | HoldExpired)
         )
         assert set(opened.values()) <= {1}, "a hold is made once"
         assert set(ended.values()) <= {1}, "a hold ends once"

@@ -17,12 +17,10 @@ from domain.task import PRIORITIES, ExpireTask
 from service.command_bus import CommandBus
 from service.identifiers import parse_id
 from tests.integration.http.api import PRICE, SETUP
-from tests.plans import PLANS
 from tests.stateful.over_http import (
     DAY_SECONDS,
     LIVE,
     NOW,
-    PLAN_NAMES,
     OverHttp,
     numbers,
     picks,
@@ -63,7 +61,6 @@ class GroupsOverHttp(OverHttp):
         self.key_ids: dict[tuple[int, int], str] = {}
         self.unnamed: list[tuple[PlainGroup, PlainMember]] = []
         """Members with a task of which the test has not seen the id."""
-        self.now = NOW
 
     def chosen_group(self, index: int) -> str | None:
         newest_first = list(self.groups)[::-1]
@@ -143,7 +140,7 @@ class GroupsOverHttp(OverHttp):
         answer = account.hold(hold_id, PRICE * count, tasks=count, slots=slots, owned=True)
         if answer != "ok":
             return answer, None
-        urgency = max(0, priority - PLANS[PLAN_NAMES[number]].priority_raise)
+        urgency = max(0, priority - account.plan.priority_raise)
         if known is not None:
             known.submit = partial(self._member_task, known, urgency)
             known.start_again(hold_id, parallel, members)
@@ -215,9 +212,9 @@ class GroupsOverHttp(OverHttp):
         if task_id is None:
             return
         plain, account_id = self.tasks[task_id], self.ids[self.owner[task_id]]
-        self.now = NOW + AHEAD
+        self.clock.now = NOW + AHEAD
         expected = plain.expire(self.now)
-        self.now = NOW
+        self.clock.now = NOW
         expiring = self.ahead.proceed(
             parse_id("task", task_id), account_id, ExpireTask(), worker="deadlines"
         )
