@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from msgspec.structs import replace
 
@@ -21,13 +21,15 @@ from tests.stateful.group_books import GroupBooks
 from tests.stateful.test_planted_bugs import ENOUGH
 
 pytestmark = pytest.mark.stateful
+SIZE = settings(suppress_health_check=list(HealthCheck))
+"""Named, since a machine without settings keeps those that were in force when it was first run."""
 Patch = pytest.MonkeyPatch
 
 
 # 200 histories take 10 seconds; the nightly profile has fifty times as many, and longer ones.
 @pytest.mark.timeout(max(180, settings().max_examples))
 def test_any_history_of_groups_keeps_the_books() -> None:
-    run_state_machine_as_test(GroupBooks)
+    run_state_machine_as_test(GroupBooks, settings=SIZE)
 
 
 def settled_twice(patch: Patch) -> None:
