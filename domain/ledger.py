@@ -77,7 +77,7 @@ __all__ = [
 ]
 
 
-_TAKING = (HoldCredits, ExtendHold, VoidGrant, AdjustCredits, SettleDue)
+_TAKING = HoldCredits | ExtendHold | VoidGrant | AdjustCredits | SettleDue
 """Commands after which fewer credits may be available, with the plan that says what is few."""
 
 
@@ -122,7 +122,7 @@ def decide(
     if dated:
         settle_due(book, events_max)
     plan = command.plan if isinstance(command, _TAKING) else None
-    if dated or isinstance(command, _TAKING):
+    if dated or isinstance(command, _TAKING | GrantCredits):
         tell_owner(book, None if plan is None else plan.low_credits)
     return tuple(book.events)
 

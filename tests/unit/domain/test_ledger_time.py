@@ -165,3 +165,11 @@ def test_who_never_had_credits_has_none_to_run_out_of() -> None:
 def test_an_account_that_ends_is_told_of_its_end_alone() -> None:
     closing = ledger.decide(a_ledger(grant(8)), CloseAccount(reason="r"), metadata())
     assert topics(closing) == ["credits.voided", "account.closed"]
+
+
+def test_a_grant_that_only_pays_what_was_owed_leaves_nothing() -> None:
+    owing = a_ledger(hold(5, plan=OVERDRAWN))
+    assert topics(ledger.decide(owing, grant(5), metadata())) == [
+        *("credits.granted", "credits.exhausted"),
+    ]
+    assert topics(ledger.decide(owing, grant(6), metadata())) == ["credits.granted"]
