@@ -33,22 +33,20 @@ from domain.task import Task
 _EMPTY = Raw(b"{}")
 _BALANCE_COLUMNS: tuple[tuple[type[Array], str], ...] = (
     (Uuids, "id"),
-    (Bigints, "version"),
     (Texts, "plan"),
     (Texts, "status"),
     (Texts, "name"),
-    (Bigints, "granted"),
-    (Bigints, "available"),
-    (Bigints, "held"),
-    (Bigints, "captured"),
-    (Bigints, "active"),
     (Timestamps, "opened_at"),
     (Timestamps, "updated_at"),
-    *((Bigints, name) for name in ("pending", "expired", "voided", "refunded", "trials")),
 )
+_numbers = operator.attrgetter(
+    *("version", "granted", "available", "held", "captured", "active"),
+    *("pending", "expired", "voided", "refunded", "trials"),
+)
+"""One account after the other: arrays of their own would cost more than all the values."""
 _NO_READS = (None,) * 2
 _NO_TASKS = (None,) * 22
-_NO_LEDGERS = (None,) * (len(_BALANCE_COLUMNS) + 1)
+_NO_LEDGERS = (None,) * (len(_BALANCE_COLUMNS) + 2)
 _NO_DOCUMENTS = (None,) * 9
 _NO_KEYS = (None,) * 5
 _NO_TRACKING = (None,) * 2
@@ -146,6 +144,11 @@ class Decided:
             return None
         return "queued" if any(task.status == "queued" for task in tasks) else ""
 
+    def _strides(self, tasks: list[Task]) -> Bigints | None:
+        """None where no task is newly queued."""
+        strides = [self._stride(task) for task in tasks]
+        return None if strides.count(None) == len(strides) else Bigints(strides)
+
     def _stride(self, task: Task) -> int | None:
         """How far the account's next turn moves for a task newly queued; None for others."""
         if task.status != "queued" or task.attempt > 0:
@@ -184,7 +187,7 @@ class Decided:
             Jsons([bytes(task.result) if task.result is not None else None for task in tasks]),
             Uuids(_column(tasks, "group_id")),
             Texts(_column(tasks, "content_key")),
-            Bigints([self._stride(task) for task in tasks]),
+            self._strides(tasks),
             Floats([lease_seconds] * len(tasks)),
         )
 
@@ -222,6 +225,7 @@ def _ledger_columns(ledgers: list[CreditLedger]) -> tuple[object, ...]:
     return (
         *(array(_column(balances, name)) for array, name in _BALANCE_COLUMNS),
         Timestamps(_column(ledgers, "due_at")),
+        Bigints([number for balance in balances for number in _numbers(balance)]),
     )
 
 

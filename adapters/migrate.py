@@ -30,6 +30,7 @@ LOCK_SECONDS_MAX = 300
 
 _NAME = re.compile(r"(\d{4})_[a-z0-9_]+")
 _NOT_TRANSACTIONAL = re.compile(r"^-- transactional: false$", re.MULTILINE)
+_INCLUDE = re.compile(r"^-- include: (functions/[a-z_]+\.sql) [0-9a-f]{12}$", re.MULTILINE)
 
 
 class MigrationFailed(AdapterError):
@@ -44,9 +45,10 @@ def migrate(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
     `dsn` is a libpq conninfo string or URL that leads to PostgreSQL itself: the lock needs a
     session, which a transaction pooler does not give. Processes that start at once wait for the
     first, for LOCK_SECONDS_MAX; a killed one holds nobody up, since its lock ends with its session.
-    A file and its record are one transaction. A file with the line `-- transactional: false` is run
-    outside of one: it should be one statement that bears being run again. Raises MigrationFailed,
-    or Unavailable when there is no server or no lock to be had.
+    A file and its record are one transaction. The line `-- include: functions/name.sql digest`
+    stands for that file as it is now (ADR 0022). A file with the line `-- transactional: false` is
+    run outside of one: it should be one statement that bears being run again. Raises
+    MigrationFailed, or Unavailable when there is no server or no lock to be had.
     """
     files = _read(folder)
     try:
@@ -76,6 +78,12 @@ class _SqlFile(Migration):  # type: ignore[misc]  # yoyo ships no types
     @property
     def transactional(self) -> bool:
         return _NOT_TRANSACTIONAL.search(self.text) is None
+
+    @property
+    def statements(self) -> str:
+        """The text with what it includes."""
+        folder = Path(self.source_dir)
+        return _INCLUDE.sub(lambda line: (folder / line[1]).read_text("utf-8"), self.text)
 
 
 class _Books(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo ships no types
@@ -116,10 +124,10 @@ class _Books(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo ships no t
         try:
             if file.transactional:
                 with self.transaction():
-                    self.connection.execute(file.text)
+                    self.connection.execute(file.statements)
                     self.mark_one(file)
             else:
-                self.connection.execute(file.text)
+                self.connection.execute(file.statements)
                 with self.transaction():
                     self.mark_one(file)
         except psycopg.OperationalError:

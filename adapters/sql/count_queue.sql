@@ -1,9 +1,9 @@
 -- By type: tasks that could start now, that could but for a pause of their type, provider or account (which puts them
--- aside, for ever until it is resumed), that may not yet, whose own pause is not over, that are worked on; since when the first that could start has waited. Waiting and delayed ones
--- are counted from indexes alone.
+-- aside, for ever until it is resumed), that may not yet, whose own pause is not over, that are worked on; since when the
+-- first that could start has waited. Waiting and delayed ones are counted from indexes alone.
 WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS now),
 waiting AS (
-    SELECT type, count(*) AS tasks
+    SELECT type, count(*) AS tasks, min(greatest(queued_at, not_before)) AS oldest
     FROM tasks
     WHERE status IN ('queued', 'backoff') AND delayed_until IS NULL
     GROUP BY type
@@ -46,13 +46,7 @@ SELECT
     coalesce(d.delayed, 0),
     coalesce(d.backoff, 0),
     coalesce(a.tasks, 0),
-    CASE WHEN h.type IS NULL THEN least(d.oldest, (
-        SELECT greatest(t.queued_at, t.not_before)
-        FROM tasks AS t
-        WHERE t.type = types.type AND t.status IN ('queued', 'backoff') AND t.delayed_until IS NULL
-        ORDER BY greatest(t.queued_at, t.not_before)
-        LIMIT 1
-    )) END
+    CASE WHEN h.type IS NULL THEN least(d.oldest, w.oldest) END
 FROM types
 LEFT JOIN waiting AS w USING (type)
 LEFT JOIN delayed AS d USING (type)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +80,31 @@ def test_pending_files_are_applied_in_order_and_once(empty_database: str, folder
 def test_ours_are_applied_once(empty_database: str) -> None:
     assert migrate(empty_database) == sorted(path.stem for path in MIGRATIONS.glob("*.sql"))
     assert migrate(empty_database) == []
+
+
+def test_an_included_file_is_applied_as_it_is_now(empty_database: str, folder: Path) -> None:
+    (folder / "functions").mkdir()
+    function = folder / "functions" / "answer.sql"
+    function.write_text("create or replace function answer() returns int return 41;")
+    (folder / "0003_answer.sql").write_text("-- include: functions/answer.sql 0123456789ab\n")
+    migrate(empty_database, folder)
+    function.write_text("create or replace function answer() returns int return 42;")
+    assert migrate(empty_database, folder) == [], "an old version leaves a newer one's be"
+    assert one(empty_database, "select answer()") == 41
+    (folder / "0004_again.sql").write_text("-- include: functions/answer.sql ba9876543210\n")
+    assert migrate(empty_database, folder) == ["0004_again"]
+    assert one(empty_database, "select answer()") == 42
+
+
+def test_no_function_was_changed_without_a_migration_that_brings_it() -> None:
+    """The last file that includes a function names the digest of it."""
+    named: dict[str, str] = {}
+    for path in sorted(MIGRATIONS.glob("*.sql")):
+        named |= dict(re.findall(r"^-- include: (\S+) (\S+)$", path.read_text(), re.MULTILINE))
+    functions = {f"functions/{path.name}": path for path in MIGRATIONS.glob("functions/*.sql")}
+    assert named == {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in functions.items()
+    }
 
 
 def test_a_url_serves_as_well(empty_database: str, folder: Path) -> None:
