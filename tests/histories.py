@@ -1,4 +1,4 @@
-"""Histories as the domain itself makes them: metered tasks of a few accounts, whole logs long."""
+"""Histories as the domain makes them: metered tasks, and all else that accounts' ledgers know."""
 
 from __future__ import annotations
 
@@ -33,12 +33,11 @@ from domain.task import (
     SubmitTask,
     Task,
 )
-from tests.plans import PLANS
+from tests.ledger_history import PLAN, LedgerHistory
 
 BEGIN = datetime(2026, 3, 1, 22, 30, tzinfo=UTC)
 TYPES = ("media_extraction", "generate_thumbnail", "image_generation")
 FAILURES: tuple[FailureType, ...] = ("model_error", "timeout", "network")
-PLAN = PLANS["unlimited"]
 
 
 class History:
@@ -48,12 +47,17 @@ class History:
         self.random = Random(seed)  # noqa: S311 - repeatable, not secret
         self.events: list[Event] = []
         self.tasks: dict[UUID, Task] = {}
-        self.ledgers: dict[UUID, CreditLedger] = {}
+        self.books: dict[UUID, LedgerHistory] = {}
         self.open: list[UUID] = []
         self.at = BEGIN
         for _ in range(accounts):
             self._open_account()
-        self.accounts = list(self.ledgers)
+        self.accounts = list(self.books)
+
+    @property
+    def ledgers(self) -> dict[UUID, CreditLedger]:
+        states = {account_id: one.state for account_id, one in self.books.items()}
+        return {account_id: state for account_id, state in states.items() if state is not None}
 
     def grow(self, events: int) -> History:
         """Until there are at least so many events."""
@@ -65,11 +69,13 @@ class History:
         """One command, if the domain accepts it."""
         self.at += timedelta(microseconds=self.random.randrange(1, 90_000_000))
         with suppress(DomainError):
-            self.random.choices((self._submit, self._proceed, self._grant), (4, 12, 1))[0]()
+            acts = self._submit, self._proceed, self._grant, self._do_on_a_ledger
+            self.random.choices(acts, (4, 12, 1, 3))[0]()
 
     def _open_account(self) -> None:
         account_id = self._id()
         command = OpenAccount(account_id=account_id, plan=PLAN.name)
+        self.books[account_id] = LedgerHistory(self.random, account_id, among_tasks=True)
         self._take(ledger.decide(None, command, self._meta()))
         self._grant_to(account_id, 1_000)
 
@@ -81,6 +87,14 @@ class History:
             grant_id=self._id(), kind="paid", amount=amount, source_ref=str(self._id()), reason="ok"
         )
         self._take(ledger.decide(self.ledgers[account_id], grant, self._meta()))
+
+    def _do_on_a_ledger(self) -> None:
+        """Anything that operators or time do; maybe hours later."""
+        books = self.books[self.random.choice(self.accounts)]
+        books.at = self.at
+        command = books.command(len(self.events))
+        self.at = books.at
+        self._take(ledger.decide(books.state, command, self._meta()))
 
     def _submit(self) -> None:
         account_id = self.random.choice(self.accounts)
@@ -139,7 +153,7 @@ class History:
             if event.TOPIC.startswith("task."):
                 self.tasks[stream] = task.evolve(self.tasks.get(stream), event)
             else:
-                self.ledgers[stream] = ledger.evolve(self.ledgers.get(stream), event)
+                self.books[stream].take(event)
 
     def _id(self) -> UUID:
         return UUID(int=self.random.getrandbits(128), version=4)

@@ -42,11 +42,17 @@ TYPES = (None, "image_generation", "upscaling")
 
 
 class LedgerHistory:
-    """`run` gives each event with the state after it. The same seed, the same history."""
+    """`run` gives each event with the state after it. The same seed, the same history.
 
-    def __init__(self, seed: int, account_id: UUID | None = None) -> None:
-        self.random = Random(seed)  # noqa: S311 - repeatable, not secret
+    `among_tasks`: its holds are those of tasks too, which nobody else settles.
+    """
+
+    def __init__(
+        self, seed: int | Random, account_id: UUID | None = None, *, among_tasks: bool = False
+    ) -> None:
+        self.random = seed if isinstance(seed, Random) else Random(seed)  # noqa: S311 - repeatable
         self.at = BEGIN
+        self.among_tasks = among_tasks
         self.state: CreditLedger | None = None
         self.captures: list[CreditsCaptured] = []
         self.granted: dict[UUID, CreditsGranted] = {}
@@ -58,21 +64,23 @@ class LedgerHistory:
         for number in range(commands):
             self.at += timedelta(seconds=self.random.randrange(1, 20_000))
             with suppress(DomainError):
-                yield from self.do(self._command(number))
+                yield from self.do(self.command(number))
 
     def do(self, command: LedgerCommand) -> Iterable[tuple[Event, CreditLedger]]:
         """Carry it out. Raises its refusal."""
-        done = []
-        for event in ledger.decide(self.state, command, self._meta()):
-            self.state = ledger.evolve(self.state, event)
-            done.append((event, self.state))
-            if isinstance(event, CreditsCaptured):
-                self.captures.append(event)
-            if isinstance(event, CreditsGranted):
-                self.granted[event.grant_id] = event
-        return done
+        events = ledger.decide(self.state, command, self._meta())
+        return [(event, self.take(event)) for event in events]
 
-    def _command(self, number: int) -> LedgerCommand:
+    def take(self, event: Event) -> CreditLedger:
+        """Let it have happened; the state after it."""
+        self.state = ledger.evolve(self.state, event)
+        if isinstance(event, CreditsCaptured):
+            self.captures.append(event)
+        if isinstance(event, CreditsGranted):
+            self.granted[event.grant_id] = event
+        return self.state
+
+    def command(self, number: int) -> LedgerCommand:
         random = self.random
         choices = (
             *(self._grant, self._hold, self._hold, self._end, self._end, self._refund),
@@ -90,8 +98,11 @@ class LedgerHistory:
             FreezeAccount(reason="r"),
             ChangePlan(plan="standard"),
             CloseBooks(period=f"{number:06}"),
-            *([CloseAccount(reason="r")] if number >= CLOSED_FROM else []),
+            *([CloseAccount(reason="r")] if self._may_close(number) else []),
         ]
+
+    def _may_close(self, number: int) -> bool:
+        return number >= CLOSED_FROM and not self.among_tasks
 
     def _grant(self) -> LedgerCommand:
         random = self.random
@@ -112,7 +123,7 @@ class LedgerHistory:
     def _hold(self) -> LedgerCommand:
         return HoldCredits(
             hold_id=self._id(),
-            task_id=self._id(),
+            task_id=None if self.among_tasks else self._id(),
             amount=self.random.randrange(60),
             plan=PLAN,
             may_be_trial=self.random.random() < 0.3,
@@ -123,15 +134,17 @@ class LedgerHistory:
     def _end(self) -> LedgerCommand:
         hold_id = self._some_hold()
         if self.random.random() < 0.3:
-            return ReleaseHold(hold_id=hold_id)
+            return ReleaseHold(hold_id=hold_id, outside=self.among_tasks)
         assert self.state is not None
         hold = self.state.holds.get(hold_id)
         most = 0 if hold is None else hold.amount
-        return CaptureHold(hold_id=hold_id, amount=self.random.randrange(most + 1))
+        amount = self.random.randrange(most + 1)
+        return CaptureHold(hold_id=hold_id, amount=amount, outside=self.among_tasks)
 
     def _extend(self) -> LedgerCommand:
         added = self.random.randrange(20)
-        return ExtendHold(hold_id=self._some_hold(), plan=PLAN, added=added)
+        outside = self.among_tasks
+        return ExtendHold(hold_id=self._some_hold(), plan=PLAN, added=added, outside=outside)
 
     def _refund(self) -> LedgerCommand:
         if not self.captures:

@@ -26,6 +26,7 @@ from domain.errors import InvalidInput, Unavailable
 from domain.task import Task
 from projections.fold import Fold
 from projections.histogram import Histogram
+from projections.statement import STATEMENT
 from projections.statistics import STATISTICS, Count, StateCount
 from tests.histories import BEGIN, History
 from tests.integration.read_models import commit, drain
@@ -194,7 +195,7 @@ async def test_a_statement_comes_page_by_page_and_links_each_line_to_its_event(
     )
     events = {n: e for n, e in enumerate(history.events, start=1) if e.originator_id == account}
     assert {line.position: line.line.version for line in found} == {
-        n: e.originator_version for n, e in events.items() if e.TOPIC != "account.opened"
+        n: e.originator_version for n, e in events.items() if STATEMENT.key(e) is not None
     }
     versions = [line.line.version for line in found]
     assert versions == sorted(versions, reverse=not oldest_first)

@@ -16,7 +16,7 @@ from domain.event import Event
 from tests.histories import History
 from tests.integration.read_models import commit
 
-HISTORY = History(21, accounts=3).grow(400)
+HISTORY = History(20, accounts=3).grow(400)
 TASK = next(t for t in HISTORY.tasks.values() if t.status == "completed")
 RUNNING = next(t for t in HISTORY.tasks.values() if t.status == "running")
 ACCOUNT = HISTORY.accounts[1]
