@@ -16,10 +16,11 @@ from adapters.migrate import migrate
 from bench import database
 from bench.system import Started, acknowledged, timed
 from service.bootstrap import Service, open_service
-from service.command_bus import Origin, Submission
+from service.command import Origin
 from service.garbage import calm_garbage_collection
 from service.identifiers import new_id
 from service.settings import Settings
+from service.submission import Submission
 from tallystick.handler import Context, Handler, handler
 
 ACCOUNTS = 50

@@ -17,7 +17,8 @@ from domain.event import Event, Metadata
 from domain.ledger import CreditLedger
 from domain.pricing import Terms
 from domain.task import Task
-from service.command_bus import CommandBus, Once, Origin
+from service.command import Once, Origin
+from service.command_bus import CommandBus
 from service.identifiers import new_id
 
 

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Any
+from functools import partial
 from uuid import UUID
 
-import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
 from adapters.committer import Committer
-from adapters.decision import (
-    Committed,
-    Cursor,
-    Decision,
-    Find,
-    KeyRecord,
-    States,
-    StreamNeeded,
-)
-from adapters.providers import ProviderLimits, declare_providers, find_closing
+from adapters.decision import Committed, Cursor, Decision, Find, States, StreamNeeded
 from adapters.queue import find_claimable, find_lapsed, find_overdue
 from adapters.reusable_results import ReusableResults
 from domain import ledger, metering, reference, task
-from domain.aggregate import AGGREGATE_OF, GROUPS, LEDGERS, REFERENCES, TASKS, Stream
-from domain.errors import InvalidInput, KeyReused, NotFound, VersionMismatch
+from domain.aggregate import GROUPS, LEDGERS, REFERENCES, TASKS, Stream
+from domain.errors import KeyReused
 from domain.event import Event, Metadata
 from domain.failure import Failure
 from domain.group import Group
@@ -36,57 +25,20 @@ from domain.money import money_of, money_told, settled_in
 from domain.plan import Plans
 from domain.pricing import Quantities
 from domain.reference import reference_id
-from domain.retry import RETRY_AFTER_SECONDS_MAX
 from domain.task import RunCommand, Task
-from service.content_key import content_key
+from service.command import Once, Origin
 from service.identifiers import new_id
+from service.lapses import Lapses
+from service.ownership import account_in, own_task
 from service.price_files import shipped_plans
 from service.pricing import PricesNeeded, Pricing
-from service.result_reuse import ResultReuse, Submittal
+from service.provider_rules import ProviderRules
+from service.result_reuse import ResultReuse
+from service.submission import Submission, Submissions
 from service.task_types import TaskTypes
 
-SUBMISSIONS_MAX = 1_000
-"""Most tasks of one `submit_many`."""
-Answer = Callable[[States], KeyRecord]
 OnTask = Callable[[States, Metadata, Group | None], Sequence[Event]]
 """A decision on a task, given its group where it has one."""
-Books = dict[UUID, Any]
-"""Ledgers and groups by id, as the events decided so far leave them."""
-
-
-class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """Who sent a command, and within what; stands in every event it leads to."""
-
-    actor: str
-    correlation_id: UUID | None = None
-    trace_id: str | None = None
-
-
-class Once(msgspec.Struct, frozen=True, kw_only=True):
-    """Makes a command happen once: `key` digests whose, where and which, `fingerprint` the body.
-
-    `answer(states)` is the reply that is kept with the events and given again.
-    """
-
-    key: bytes
-    fingerprint: bytes
-    answer: Answer
-
-
-class Submission(msgspec.Struct, frozen=True, kw_only=True):
-    """A task as its user asks for it: `input` a JSON object, `priority` a key of `PRIORITIES`.
-
-    Without `cache` it is worked on even where a result could be reused.
-    """
-
-    task_id: UUID
-    account_id: UUID
-    type: str
-    input: Raw
-    priority: str = "normal"
-    project: str | None = None
-    not_before: datetime | None = None
-    cache: bool = True
 
 
 class CommandBus:
@@ -108,8 +60,8 @@ class CommandBus:
         self.plans = plans or shipped_plans()
         self.pricing = pricing or Pricing(types)
         self._types = types
-        self._declared = False
-        self._reuse = ResultReuse(types, results)
+        self.submissions = Submissions(types, self.pricing, ResultReuse(types, results))
+        self._providers = ProviderRules(types)
 
     # Accounts
 
@@ -172,43 +124,34 @@ class CommandBus:
 
         Where a result can be reused, the task is completed with it and charged by the same commit.
         """
-        account_id, task_id = submission.account_id, submission.task_id
-        submittal = await self.submittal(submission)
-
-        def decide(states: States, meta: Metadata) -> Sequence[Event]:
-            account = account_in(states, account_id)
-            plan = self.plans.named(account.balance.plan)
-            return metering.submit(
-                states[task_id], account, submittal.command, plan, meta, reuse=submittal.reuse
-            )
-
-        return await self.execute(
-            decide,
-            origin,
-            streams=(Stream(LEDGERS, account_id),),
-            new=(Stream(TASKS, task_id),),
-            once=once,
-        )
+        return await self._submit(submission.account_id, [submission], origin, once)
 
     async def submit_many(
         self, account_id: UUID, submissions: Sequence[Submission], *, origin: Origin
     ) -> Committed:
         """Submit at most `SUBMISSIONS_MAX` tasks of one account: all in one commit, or none."""
-        if len(submissions) > SUBMISSIONS_MAX:
-            detail = f"must be at most {SUBMISSIONS_MAX}"
-            raise InvalidInput("Too many tasks at once.", ("", detail))
-        submittals = await self._submittals(submissions)
+        return await self._submit(account_id, submissions, origin, once=None)
+
+    async def _submit(
+        self,
+        account_id: UUID,
+        submissions: Sequence[Submission],
+        origin: Origin,
+        once: Once | None,
+    ) -> Committed:
+        submittals = await self.submissions.submittals(submissions)
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             account = account_in(states, account_id)
             plan = self.plans.named(account.balance.plan)
             events: list[Event] = []
-            for submittal in submittals:
-                command = submittal.command
-                decided = metering.submit(
-                    states[command.task_id], account, command, plan, meta, reuse=submittal.reuse
-                )
+            decided: Sequence[Event] = ()
+            for one in submittals:
                 account = ledger.evolved(account, decided)
+                current = states[one.command.task_id]
+                decided = metering.submit(
+                    current, account, one.command, plan, meta, reuse=one.reuse
+                )
                 events += decided
             return events
 
@@ -217,45 +160,7 @@ class CommandBus:
             origin,
             streams=(Stream(LEDGERS, account_id),),
             new=tuple(Stream(TASKS, submission.task_id) for submission in submissions),
-        )
-
-    async def _submittals(self, submissions: Sequence[Submission]) -> list[Submittal]:
-        """Raises `UnknownTaskType`, `InvalidInput`, and `Unavailable` where results are looked for.
-
-        One look for all; tasks of types without a cache, and those that ask for none, cost none.
-        """
-        return await self._reuse.submittals(
-            [(self.submit_command(submission), submission.cache) for submission in submissions]
-        )
-
-    async def submittal(self, submission: Submission) -> Submittal:
-        """How a submission is carried out today: with its price, maybe by a result that is there.
-
-        Raises as `submit` does.
-        """
-        [submittal] = await self._submittals([submission])
-        return submittal
-
-    def submit_command(self, submission: Submission) -> task.SubmitTask:
-        """What a submission comes to today, with its type's price. Raises as `submit` does."""
-        handler = self._types.named(submission.type)
-        task_input = self._types.read_input(submission.type, submission.input)
-        terms = self.pricing.estimate(handler, task_input).terms
-        return task.SubmitTask(
-            task_id=submission.task_id,
-            account_id=submission.account_id,
-            type=submission.type,
-            input=submission.input,
-            hold_id=new_id(),
-            credits=terms.credits,
-            price_version=terms.price_version,
-            attempts_max=handler.attempts_max,
-            queue_seconds_max=handler.queue_seconds_max,
-            run_seconds_max=handler.run_seconds_max,
-            priority=task.PRIORITIES.get(submission.priority, -1),
-            project=submission.project,
-            not_before=submission.not_before,
-            content_key=content_key(handler, submission.account_id, task_input),
+            once=once,
         )
 
     async def cancel(
@@ -287,7 +192,7 @@ class CommandBus:
         hold_id = new_id()
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
-            current = _own_task(states, task_id, account_id, expected_version)
+            current = own_task(states, task_id, account_id, expected_version)
             terms = self.pricing.terms_of(current.type, current.input)
             account = account_in(states, account_id)
             plan = self.plans.named(account.balance.plan)
@@ -309,7 +214,7 @@ class CommandBus:
         once: Once | None,
     ) -> Committed:
         def decide(states: States, meta: Metadata, group: Group | None) -> Sequence[Event]:
-            current = _own_task(states, task_id, account_id, expected_version)
+            current = own_task(states, task_id, account_id, expected_version)
             with money_told(money_of(current, settled=settled_in(current, group))):
                 return metering.proceed(current, states[account_id], command, meta, group)
 
@@ -329,8 +234,7 @@ class CommandBus:
         find = find_claimable(running_max, limit)
 
         async def remember(cursor: Cursor, taken: Sequence[Stream]) -> Sequence[Stream]:
-            if not self._declared:
-                await self._declare_providers(cursor)
+            await self._providers.declare(cursor)
             found[:] = await find(cursor, taken)
             return found
 
@@ -343,17 +247,8 @@ class CommandBus:
             ]
 
         committed = await self.execute(decide, Origin(actor=worker), find=remember)
-        self._declared = True
+        self._providers.declared = True
         return [state for state in committed.states.values() if type(state) is Task]
-
-    async def _declare_providers(self, cursor: Cursor) -> None:
-        """The limits of this process's task types hold for all processes from its first claim."""
-        types = self._types
-        limits = [
-            ProviderLimits(p.name, p.running_tasks_max, p.starts_per_minute_max)
-            for p in types.providers
-        ]
-        await declare_providers(cursor, limits, types.provider_names, types.names)
 
     async def proceed(
         self,
@@ -381,17 +276,22 @@ class CommandBus:
         find = None
         if isinstance(command, task.FailTask):
             asked = command.retry_after_seconds
-            find = self._closing(task_id, command.token, command.failure, asked)
-        origin = Origin(actor=worker)
+            find = self._providers.closing(task_id, command.token, command.failure, asked)
+        work = partial(
+            self._on_task,
+            task_id,
+            account_id,
+            decide,
+            Origin(actor=worker),
+            group_id=group_id,
+            find=find,
+            once=once,
+        )
         try:
-            return await self._on_task(
-                task_id, account_id, decide, origin, group_id=group_id, find=find, once=once
-            )
+            return await work()
         except PricesNeeded as needed:
             await self.pricing.learn(needed.version)
-        return await self._on_task(
-            task_id, account_id, decide, origin, group_id=group_id, find=find, once=once
-        )
+        return await work()
 
     def _charging(
         self, current: Task | None, command: RunCommand, quantities: Quantities | None
@@ -504,25 +404,11 @@ class CommandBus:
             )
             return metering.proceed(current, states[account_id], command, meta, group)
 
-        find = self._closing(task_id, token, failure, retry_after_seconds)
+        find = self._providers.closing(task_id, token, failure, retry_after_seconds)
         origin = Origin(actor=worker)
         return await self._on_task(
             task_id, account_id, decide, origin, group_id=group_id, find=find, once=once
         )
-
-    def _closing(
-        self, task_id: UUID, token: int, failure: Failure, asked_seconds: float | None
-    ) -> Find | None:
-        """Closes the provider that has refused an attempt for its rate; None for other failures."""
-        if failure.type != "rate_limited":
-            return None
-
-        def pause(type_: str, failures: int) -> float:
-            if asked_seconds is not None:
-                return min(asked_seconds, RETRY_AFTER_SECONDS_MAX)
-            return self._types.retry_policy(type_).pause_seconds(failures + 1, 0.0)
-
-        return find_closing(task_id, token, pause)
 
     def failing(
         self,
@@ -563,46 +449,15 @@ class CommandBus:
 
     async def rescue(self, limit: int) -> int:
         """Queue again (or fail as `stalled`) at most `limit` tasks whose lease lapsed; how many."""
-        return await self._sweep(
-            find_lapsed(limit),
-            lambda lapsed: None if lapsed.worker is None else task.StallTask(token=lapsed.token),
-            Origin(actor="rescue"),
-        )
+        return await self._end(Lapses(find_lapsed(limit), _stalled), "rescue")
 
     async def expire(self, limit: int) -> int:
         """Fail as `timeout` at most `limit` tasks that are past their deadline; how many."""
-        return await self._sweep(
-            find_overdue(limit), lambda _: task.ExpireTask(), Origin(actor="deadlines")
-        )
+        return await self._end(Lapses(find_overdue(limit), _expired), "deadlines")
 
-    async def _sweep(
-        self, find: Find, command_for: Callable[[Task], RunCommand | None], origin: Origin
-    ) -> int:
-        """Give each task that `find` names its command, and settle those that end; how many."""
-        found: list[Stream] = []
-        acted: list[Task] = []
-
-        async def remember(cursor: Cursor, taken: Sequence[Stream]) -> Sequence[Stream]:
-            found[:] = await find(cursor, taken)
-            return found
-
-        def decide(states: States, meta: Metadata) -> Sequence[Event]:
-            """Maybe not the first time, and then on what somebody else has changed meanwhile."""
-            events: list[Event] = []
-            acted.clear()
-            books: Books = {s.id: states[s.id] for s in found if s.aggregate is not TASKS}
-            for swept in (states[s.id] for s in found if s.aggregate is TASKS):
-                command = None if swept.ended else command_for(swept)
-                if command is None:
-                    continue
-                acted.append(swept)
-                group = None if swept.group_id is None else books[swept.group_id]
-                paying = books[swept.account_id]
-                events += _entered(metering.proceed(swept, paying, command, meta, group), books)
-            return events
-
-        await self.execute(decide, origin, find=remember)
-        return len(acted)
+    async def _end(self, lapses: Lapses, actor: str) -> int:
+        await self.execute(lapses.decide, Origin(actor=actor), find=lapses.find)
+        return lapses.count
 
     async def execute(
         self,
@@ -644,34 +499,13 @@ def _both(task_id: UUID, account_id: UUID) -> tuple[Stream, Stream]:
     return Stream(TASKS, task_id), Stream(LEDGERS, account_id)
 
 
-def _entered(events: Sequence[Event], books: Books) -> Sequence[Event]:
-    """The same events, once `books` are as they leave them."""
-    for event in events:
-        stream_id = event.originator_id
-        if stream_id in books:
-            books[stream_id] = AGGREGATE_OF[type(event)].evolve(books[stream_id], event)
-    return events
-
-
 def _startable(state: Task | None) -> bool:
     return state is not None and state.claimable
 
 
-def account_in(states: States, account_id: UUID) -> ledger.CreditLedger:
-    """Raises `NotFound`."""
-    account: ledger.CreditLedger | None = states[account_id]
-    if account is None:
-        raise NotFound("There is no such account.")
-    return account
+def _stalled(lapsed: Task) -> RunCommand | None:
+    return None if lapsed.worker is None else task.StallTask(token=lapsed.token)
 
 
-def _own_task(
-    states: States, task_id: UUID, account_id: UUID, expected_version: int | None
-) -> Task:
-    """The task if it is this account's. Raises `NotFound`, then `VersionMismatch`."""
-    current: Task | None = states[task_id]
-    if current is None or current.account_id != account_id:
-        raise NotFound("There is no such task.")
-    if expected_version is not None and expected_version != current.version:
-        raise VersionMismatch(expected_version, current.version)
-    return current
+def _expired(_: Task) -> RunCommand:
+    return task.ExpireTask()

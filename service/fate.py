@@ -12,7 +12,8 @@ from domain.aggregate import TASKS, Stream
 from domain.errors import TallystickError
 from domain.event import Event, Metadata
 from domain.task import Task
-from service.command_bus import CommandBus, Origin
+from service.command import Origin
+from service.command_bus import CommandBus
 
 FATE_SECONDS_MAX = 5.0
 """So long a worker that is out anyway asks what became of a task; it keeps its slot meanwhile."""

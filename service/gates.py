@@ -17,7 +17,8 @@ from domain.errors import LimitReached, NotFound
 from domain.event import Event, Metadata
 from domain.pause import PAUSED_GATES_MAX, Pause, PauseQueue, ResumeQueue, gate_id
 from domain.pause_events import GateKind
-from service.command_bus import CommandBus, Once, Origin
+from service.command import Once, Origin
+from service.command_bus import CommandBus
 from service.task_types import TaskTypes
 
 PAUSED_RETRY_SECONDS = 60

@@ -11,14 +11,16 @@ from adapters.decision import Committed, States
 from adapters.queue import find_members
 from domain import metering, task
 from domain.aggregate import GROUPS, LEDGERS, Stream
-from domain.errors import InvalidInput, NotFound, VersionMismatch
+from domain.errors import InvalidInput
 from domain.event import Event, Metadata
 from domain.group import MEMBERS_MAX, CancelGroup, Group, MemberTask, RetryGroup, StartGroup
 from domain.money import money_of_group, money_told
 from domain.pricing import Terms
-from service.command_bus import CommandBus, Once, Origin, account_in
+from service.command import Once, Origin
+from service.command_bus import CommandBus
 from service.group_kinds import GroupKinds, MemberSubmission
 from service.identifiers import new_id
+from service.ownership import account_in, own_group
 from service.task_types import TaskTypes
 
 
@@ -98,7 +100,7 @@ class Groups:
         command = CancelGroup(reason=reason)
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
-            group = _own_group(states, group_id, account_id, expected_version)
+            group = own_group(states, group_id, account_id, expected_version)
             at_work = tuple(states[member.task_id] for member in group.active)
             with money_told(money_of_group(group)):
                 return metering.cancel_group(group, states[account_id], at_work, command, meta)
@@ -125,7 +127,7 @@ class Groups:
         task_ids = tuple(new_id() for _ in range(MEMBERS_MAX))
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
-            group = _own_group(states, group_id, account_id, expected_version)
+            group = own_group(states, group_id, account_id, expected_version)
             account = account_in(states, account_id)
             command = RetryGroup(hold_id=hold_id, task_ids=task_ids, terms=self._terms(group))
             plan = self._bus.plans.named(account.balance.plan)
@@ -181,15 +183,3 @@ class Groups:
 
 def _both(group_id: UUID, account_id: UUID) -> tuple[Stream, Stream]:
     return Stream(GROUPS, group_id), Stream(LEDGERS, account_id)
-
-
-def _own_group(
-    states: States, group_id: UUID, account_id: UUID, expected_version: int | None
-) -> Group:
-    """The group if it is this account's. Raises `NotFound`, then `VersionMismatch`."""
-    current: Group | None = states[group_id]
-    if current is None or current.account_id != account_id:
-        raise NotFound("There is no such group.")
-    if expected_version is not None and expected_version != current.version:
-        raise VersionMismatch(expected_version, current.version)
-    return current

@@ -17,7 +17,9 @@ from domain.errors import InvalidInput, VersionMismatch
 from domain.event import Event, Metadata
 from domain.ledger import CreditLedger, LedgerCommand
 from domain.reference import reference_id
-from service.command_bus import CommandBus, Once, Origin, account_in
+from service.command import Once, Origin
+from service.command_bus import CommandBus
+from service.ownership import account_in
 
 TIME = Origin(actor="time")
 SWEEP_EVENTS_MAX = 2_000

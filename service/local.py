@@ -8,7 +8,7 @@ import msgspec
 
 from adapters.api_keys import NewKey, Scope
 from service.bootstrap import Service
-from service.command_bus import Origin
+from service.command import Origin
 from service.identifiers import new_id, parse_id, public_id
 from service.profile import Profile, read_profile, write_profile
 

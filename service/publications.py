@@ -17,7 +17,8 @@ from domain.plan import Plans
 from domain.pricing import PriceList
 from domain.publication import Publication, Publish, publication_id
 from domain.publication_events import PublicationKind
-from service.command_bus import CommandBus, Origin
+from service.command import Origin
+from service.command_bus import CommandBus
 from service.settings import BadSetting, variable_of
 
 _FIELDS: dict[PublicationKind, str] = {"prices": "prices_file", "plans": "plans_file"}

@@ -12,9 +12,12 @@ from domain.aggregate import LEDGERS, Stream
 from domain.event import Event, Metadata
 from domain.pause_events import GateKind
 from domain.quote import Quote
-from service.command_bus import CommandBus, Origin, Submission, account_in
+from service.command import Origin
+from service.command_bus import CommandBus
 from service.gates import Gates
+from service.ownership import account_in
 from service.pricing import Estimate
+from service.submission import Submission
 from service.task_types import TaskTypes
 
 
@@ -44,7 +47,7 @@ class Quotes:
         account_id = submission.account_id
         handler = self._types.named(submission.type)
         task_input = self._types.read_input(submission.type, submission.input)
-        submittal = await self._bus.submittal(submission)
+        submittal = await self._bus.submissions.submittal(submission)
         decided: list[Quote] = []
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:

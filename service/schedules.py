@@ -22,8 +22,10 @@ from domain.event import Event, Metadata
 from domain.ledger import CreditLedger
 from domain.schedule import DeleteSchedule, PauseSchedule, ResumeSchedule, Schedule
 from domain.task import PRIORITIES
-from service.command_bus import CommandBus, Once, Origin, Submission
+from service.command import Once, Origin
+from service.command_bus import CommandBus
 from service.identifiers import new_id
+from service.submission import Submission
 from service.task_types import TaskTypes
 
 SCHEDULES_MAX = 100
@@ -209,7 +211,7 @@ class _Firings:
         if account is None:
             raise NotFound("There is no such account.")
         submission = _submission(due, self._ids[due.id])
-        command = self._bus.submit_command(submission)
+        command = self._bus.submissions.command(submission)
         plan = self._bus.plans.named(account.balance.plan)
         return metering.submit(None, account, command, plan, meta)
 

@@ -20,7 +20,7 @@ from service.cli.account_view import show_account
 from service.cli.administration import actor_option, operator, with_service
 from service.cli.arguments import text_of
 from service.cli.output import json_option, print_fields, print_json, say
-from service.command_bus import Once
+from service.command import Once
 from service.http.accounts import AccountResource, account_resource
 from service.http.grant_resource import HoldResource
 from service.http.idempotency import fingerprint_of, scoped

@@ -11,7 +11,7 @@ import rich_click as click
 
 from service.bootstrap import Service, open_service
 from service.cli.arguments import text_of
-from service.command_bus import Origin
+from service.command import Origin
 from service.logs import configure_logs
 from service.settings import load_settings
 

@@ -22,7 +22,7 @@ from domain.event import (
 from domain.failure import FailureType, failure
 from domain.pricing import NUMBER_MAX, UNITS_MAX, Label, Quantities, quantities_in
 from service.attempt import RESULT_BYTES_MAX
-from service.command_bus import Once
+from service.command import Once
 from service.http.answer import Answer
 from service.http.body import invalid_body
 from service.http.call import Call, Reply

@@ -16,7 +16,7 @@ from domain.balance import Balance
 from domain.errors import KeyReused
 from domain.ledger_state import CreditLedger, day_of
 from service.bootstrap import Service
-from service.command_bus import Once, Origin
+from service.command import Once, Origin
 from service.http.answer import Answer, Headers, bytes_answer
 from service.http.authentication import actor_of
 from service.http.body import Bodies

@@ -14,7 +14,7 @@ from adapters.decision import Committed, States
 from domain import ledger
 from domain.errors import InvalidInput
 from domain.event import CREDITS_MAX, TEXT_LENGTH_MAX, Name, Timestamp
-from service.command_bus import Once
+from service.command import Once
 from service.http.accounts import AccountResource, account_resource
 from service.http.answer import Answer
 from service.http.call import Call, Reply

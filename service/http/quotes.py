@@ -11,7 +11,6 @@ from domain.errors import DomainError, IllegalTransition, InsufficientCredits, L
 from domain.event import Name, Timestamp
 from domain.pause_events import GateKind
 from domain.plan import Plan
-from service.command_bus import Submission
 from service.http.answer import Answer, json_answer
 from service.http.call import Call
 from service.http.pages import Page, Paging, page_answer, page_limit, position_of
@@ -21,6 +20,7 @@ from service.http.task_resource import Priority
 from service.identifiers import new_id
 from service.problems import problem_of
 from service.quotes import Quoted
+from service.submission import Submission
 
 
 class QuoteAsked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -18,7 +18,6 @@ from adapters.standing import Standing, standing
 from domain.errors import NotFound
 from domain.event import NAME_LENGTH_MAX, TEXT_LENGTH_MAX, Name, Timestamp
 from domain.task import PRIORITIES, Task, TaskStatus
-from service.command_bus import Submission
 from service.http.answer import Answer, Headers, etag, json_answer
 from service.http.call import Call, Reply
 from service.http.pages import Page, Paging, page_answer, page_limit, position_of
@@ -34,6 +33,7 @@ from service.http.task_resource import (
 )
 from service.http.throttle import QueuePlace, place_of, throttles
 from service.identifiers import new_id, parse_id
+from service.submission import Submission
 
 VARY = (b"vary", b"Prefer")
 _JUST_AFTER = timedelta(microseconds=1)

@@ -22,7 +22,8 @@ from domain import ledger
 from domain.failure import failure
 from domain.ledger import LedgerCommand
 from domain.plan import Plan, Plans
-from service.command_bus import CommandBus, Once, Origin
+from service.command import Once, Origin
+from service.command_bus import CommandBus
 from service.group_kinds import GroupKinds, MemberSubmission
 from service.groups import Groups, GroupSubmission, group_id_of
 from service.holds import Holds

@@ -32,7 +32,7 @@ from domain.task_events import (
     TaskSubmitted,
 )
 from service.bootstrap import open_service
-from service.command_bus import Origin
+from service.command import Origin
 from service.identifiers import new_id
 from service.settings import Settings
 from tests.fault.books import Books

@@ -16,9 +16,10 @@ from msgspec import Raw
 
 from domain.failure import failure
 from service.bootstrap import Service, open_service
-from service.command_bus import Origin, Submission
+from service.command import Origin
 from service.identifiers import new_id, public_id
 from service.settings import Settings
+from service.submission import Submission
 from tests.e2e.tallystick_process import Home, Running
 from tests.integration.http.sse import Heard, Listener
 

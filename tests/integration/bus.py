@@ -20,10 +20,12 @@ from adapters.pool import Pool, open_pool
 from adapters.queue import Leases
 from adapters.reusable_results import ReusableResults
 from domain.task import Task
-from service.command_bus import CommandBus, Origin, Submission
+from service.command import Origin
+from service.command_bus import CommandBus
 from service.hooks import Hook, Hooks
 from service.identifiers import new_id
 from service.price_files import shipped_plans
+from service.submission import Submission
 from service.task_types import TaskTypes
 from service.worker import Worker, WorkerLimits
 from tallystick.handler import Handler

@@ -11,9 +11,9 @@ import msgspec
 from msgspec import Raw
 
 from domain.task import Task
-from service.command_bus import Submission
 from service.gates import Gates
 from service.identifiers import new_id
+from service.submission import Submission
 from tallystick.handler import Context, Handler, Provider, handler
 from tests.integration.bus import ORIGIN, Bench, opened
 

@@ -13,8 +13,8 @@ import pytest
 from msgspec import Raw
 
 from adapters.queue import wake_delayed
-from service.command_bus import Submission
 from service.identifiers import new_id
+from service.submission import Submission
 from tallystick.handler import Context, handler
 from tests.integration.bus import ORIGIN, Bench, opened
 from tests.plans import PLANS

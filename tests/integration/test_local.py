@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from service.bootstrap import Service, open_service
-from service.command_bus import Origin
+from service.command import Origin
 from service.identifiers import new_id, parse_id
 from service.local import CREDITS, CREDITS_LOW, introduce
 from service.profile import Profile, read_profile

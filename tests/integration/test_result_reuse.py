@@ -19,8 +19,8 @@ from adapters.reusable_results import ReusableResults
 from adapters.sql import statement
 from domain.errors import InsufficientCredits, LimitReached
 from service import result_reuse
-from service.command_bus import Submission
 from service.identifiers import new_id
+from service.submission import Submission
 from tallystick.handler import Context, Handler, TaskFailure, handler
 from tests.integration.bus import CREDITS, ORIGIN, Bench, ended, opened, working
 

@@ -13,10 +13,10 @@ import pytest
 from msgspec import Raw
 
 from service.bootstrap import Service, open_service
-from service.command_bus import Submission
 from service.hooks import Notice
 from service.identifiers import new_id
 from service.settings import Settings
+from service.submission import Submission
 from service.tick import tick
 from tallystick.handler import Context, TaskFailure, handler
 from tests.integration.bus import ORIGIN

@@ -15,9 +15,10 @@ from msgspec import Raw
 
 from adapters.mapper import EventMapper
 from domain.event import Metadata
-from service.command_bus import Origin, Submission
+from service.command import Origin
 from service.identifiers import new_id
 from service.logs import configure_logs
+from service.submission import Submission
 from tallystick.handler import Context, TaskFailure, handler
 from tests.integration.bus import Bench, ended, opened, working
 

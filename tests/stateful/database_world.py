@@ -21,8 +21,10 @@ from adapters.queue import Heartbeat, Leases, wake_delayed
 from domain.errors import DomainError
 from domain.failure import failure
 from domain.task import CancelTask, ConfirmCancel, ExpireTask, ReleaseTask, RunCommand, Task
-from service.command_bus import CommandBus, Origin, Submission
+from service.command import Origin
+from service.command_bus import CommandBus
 from service.identifiers import new_id
+from service.submission import Submission
 from service.task_types import TaskTypes
 from tallystick.handler import Context, handler
 from tests.stateful.two_workers import CREDITS, LATER, PRICE, Standing, Step

@@ -18,7 +18,7 @@ import uvicorn
 from jsonschema import Draft202012Validator
 
 from service.bootstrap import Service, open_service
-from service.command_bus import Origin
+from service.command import Origin
 from service.http.app import create_app
 from service.http.openapi import openapi_document
 from service.http.server_protocol import PatientProtocol

@@ -13,7 +13,7 @@ from domain import ledger
 from domain.aggregate import LEDGERS, Stream
 from domain.event import Event, Metadata
 from domain.ledger import GrantCredits
-from service.command_bus import Origin
+from service.command import Origin
 from service.identifiers import new_id
 from tests.integration.http.api import FINAL, PRICE, Api
 
