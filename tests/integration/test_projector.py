@@ -296,6 +296,7 @@ async def test_a_lost_connection_is_made_anew(database: str) -> None:
                 ended = connection.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                     " WHERE application_name = 'tallystick statement.v1'"
+                    " AND datname = current_database()"
                 ).fetchall()
             assert ended == [(True,)]
         await one.close()
