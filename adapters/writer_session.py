@@ -125,7 +125,7 @@ class WriterSession:
             f" -c idle_in_transaction_session_timeout={self._idle_milliseconds_max}"
             " -c default_transaction_isolation=read\\ committed"
             # A plan made while the tables are empty must stay good when they are full.
-            " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
+            " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
         )
         return await psycopg.AsyncConnection.connect(
             self._dsn,
