@@ -205,7 +205,7 @@ def _ensure_template(server: EmbeddedPostgres) -> None:
 def _made_database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
     name = f"test_{uuid4().hex}"
     with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
-        # Its checkpoints cost little where nothing is synced; writing 8 MB of log costs 90 ms of CPU.
+        # Its checkpoints cost little with nothing synced; writing 8 MB of log takes 90 ms of CPU.
         connection.execute(
             sql.SQL("create database {} template {} strategy file_copy").format(
                 sql.Identifier(name), sql.Identifier(template)
