@@ -99,7 +99,7 @@ class Holds:
     async def _refund(self, look: _Look, amount: int | None, reason: str) -> Committed:
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             current = look.asked.of(states)
-            capture = look.capture(current)
+            capture = look.capture(current, meta.at)
             command = ledger.RefundCapture(
                 capture=capture, amount=amount, reason=reason, grants=look.grants
             )
@@ -145,14 +145,14 @@ class _Look:
             self._ended = await self._log.ended_hold(cursor, account_id, self._hold_id)
         return ()
 
-    def capture(self, current: CreditLedger) -> CreditsCaptured:
+    def capture(self, current: CreditLedger, at: datetime) -> CreditsCaptured:
         """What is to be refunded. Raises `NotFound`, `MemberOfGroup` and those of `_ended_hold`."""
         if self._task_id is not None:
             if self._task is None:
                 raise NotFound("The account has no task of that id.")
             if self._task.group_id is not None:
                 raise MemberOfGroup("refund", self._task.group_id)
-        end = self._ended_hold(current).end
+        end = self._ended_hold(current, at).end
         if not isinstance(end, CreditsCaptured):
             raise HoldSettled(end.hold_id, _state(end, current))
         return end
@@ -167,10 +167,16 @@ class _Look:
             return NotFound("The account has no hold of that id.")
         return HoldSettled(self._ended.end.hold_id, _state(self._ended.end, current))
 
-    def _ended_hold(self, current: CreditLedger) -> EndedHold:
-        """Raises `IllegalTransition` for an open hold, `HoldNotFound` for none."""
+    def _ended_hold(self, current: CreditLedger, at: datetime) -> EndedHold:
+        """Raises `IllegalTransition` for an open hold, `HoldNotFound` for none.
+
+        Raises `HoldSettled` also for one whose end is not in the log yet.
+        """
         assert self._hold_id is not None, "a task has a hold"
         if self._hold_id in current.holds:
+            ends = current.expiring.get(self._hold_id)
+            if ends is not None and ends <= at:
+                raise HoldSettled(self._hold_id, "expired")
             HOLD.target("refund", "held")
         if self._ended is None:
             raise HoldNotFound(self._hold_id)

@@ -11,7 +11,8 @@ Month = Annotated[
     str,
     Meta(
         pattern="^[1-9][0-9]{3}-(0[1-9]|1[0-2])$",
-        description="A month (UTC), such as 2026-11, in place of `since` and `until`.",
+        max_length=7,  # `$` lets a last line feed pass
+        description="A month (UTC), such as 2026-11.",
     ),
 ]
 _YEAR_LAST = 9_998

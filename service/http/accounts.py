@@ -132,7 +132,10 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Tasks active now, and tasks begun this UTC day (read from the statement)."""
+    """Tasks active now, and tasks begun this UTC day (read from the statement).
+
+    On a plan that is no longer in force none may begin.
+    """
 
     active_tasks: Limit
     daily_tasks: Limit
@@ -145,7 +148,7 @@ class OwnAccount(AccountResource, frozen=True, kw_only=True):
 
 
 class StatementQuery(Paging, frozen=True, kw_only=True):
-    """Lines with `since` <= at < `until`, newest first unless `order` is `oldest`."""
+    """Lines of a `period`, or with `since` <= at < `until`; newest first unless told otherwise."""
 
     period: Month | None = None
     since: Timestamp | None = None
@@ -192,13 +195,9 @@ async def get_own_account(call: Call, query: AsOfQuery) -> Answer:
     if query.at is not None:
         return await _own_past(call, query.at)
     balance = await _balance(call, call.account_id)
-    plan = call.service.plans.named(balance.plan)
     parameters = {"account_id": balance.id}
     [(today,)] = await fetch(call.service.pool, statement("count_holds_today"), parameters)
-    limits = Limits(
-        active_tasks=Limit(maximum=plan.active_tasks_max, used=balance.active),
-        daily_tasks=Limit(maximum=plan.daily_tasks_max, used=today),
-    )
+    limits = _limits(call, balance, today)
     call.note_limits(balance, today)
     shown = msgspec.structs.asdict(account_resource(balance))
     return json_answer(OwnAccount(**shown, limits=limits))
@@ -357,13 +356,19 @@ def account_resource(balance: Balance) -> AccountResource:
 
 async def _own_past(call: Call, at: str) -> Answer:
     past = await past_account(call.service, call.account_id, at)
-    plan = call.service.plans.named(past.ledger.balance.plan)
     _, made = day_of(past.ledger, past.at)
-    limits = Limits(
-        active_tasks=Limit(maximum=plan.active_tasks_max, used=past.ledger.balance.active),
-        daily_tasks=Limit(maximum=plan.daily_tasks_max, used=made),
-    )
+    limits = _limits(call, past.ledger.balance, made)
     return json_answer(OwnAccount(**msgspec.structs.asdict(past_resource(past)), limits=limits))
+
+
+def _limits(call: Call, balance: Balance, today: int) -> Limits:
+    plan = call.service.plans.known(balance.plan)
+    return Limits(
+        active_tasks=Limit(
+            maximum=0 if plan is None else plan.active_tasks_max, used=balance.active
+        ),
+        daily_tasks=Limit(maximum=0 if plan is None else plan.daily_tasks_max, used=today),
+    )
 
 
 def past_resource(past: PastLedger) -> AccountResource:

@@ -25,10 +25,10 @@ from service.http.route import ADMIN, Handler, Route, route
 from service.http.task_resource import TaskId
 from service.identifiers import new_id, parse_id
 from service.ledgers import Asked
+from service.statement_period import Month
 
-Reason = Annotated[str, Meta(min_length=1, max_length=TEXT_LENGTH_MAX)]
+Reason = Annotated[str, Meta(min_length=1, max_length=TEXT_LENGTH_MAX, pattern=r"\S")]
 Amount = Annotated[int, Meta(ge=1, le=CREDITS_MAX)]
-Period = Annotated[str, Meta(pattern="^[0-9]{4}-(0[1-9]|1[0-2])$")]
 _STATE = ("not_found", "illegal_transition")
 _HOLD = (*_STATE, "hold_settled", "hold_not_yours")
 _encode = msgspec.json.Encoder().encode
@@ -81,7 +81,7 @@ class Refund(Because, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class ClosedPeriod(Because, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A month (UTC) that has begun."""
 
-    period: Period
+    period: Month
 
 
 def _verb(

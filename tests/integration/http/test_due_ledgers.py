@@ -80,17 +80,19 @@ async def test_a_stream_opens_with_the_account_of_now(api: Api) -> None:
     assert (opening.data["account"]["available"], opening.data["account"]["held"]) == (CREDITS, 0)
 
 
-async def test_a_hold_that_expired_unseen_cannot_be_captured(api: Api) -> None:
+async def test_a_hold_that_expired_unseen_cannot_be_captured_or_refunded(api: Api) -> None:
     await _dated(api)
     [hold] = (await _read(api, "/v1/account/holds"))["items"]
     await _until_due(api)
     path = f"/v1/accounts/{api.account_id}/holds/{hold['id']}/capture"
+    refunds = f"/v1/accounts/{api.account_id}/refunds"
     for settled in (False, True):
         if settled:
             await _read(api, "/v1/account")
-        answer = await api.post(path, {"reason": "r"}, "admin")
-        assert (answer.status_code, answer.json()["code"]) == (409, "hold_settled")
-        assert answer.json()["state"] == "expired"
+        for verb, body in ((path, {}), (refunds, {"hold_id": hold["id"]})):
+            answer = await api.post(verb, {"reason": "r"} | body, "admin")
+            assert (answer.status_code, answer.json()["code"]) == (409, "hold_settled")
+            assert answer.json()["state"] == "expired"
 
 
 async def test_the_owner_hears_of_low_and_of_no_credits(api: Api) -> None:

@@ -350,6 +350,9 @@ async def test_a_stale_version_is_refused(books: Books, verb: str) -> None:
 ONCE: list[tuple[str, Document]] = [
     ("plan", {"plan": "enterprise"}),
     ("freeze", {}),
+    ("unfreeze", {}),
+    ("close", {}),
+    ("grants", {"amount": 5, "kind": "paid", "source_ref": "t"}),
     ("adjustments", {"amount": -5, "source_ref": "t"}),
     ("holds", {"amount": 7}),
     ("holds/{hold}/extend", {"added": 3}),
@@ -360,6 +363,8 @@ ONCE: list[tuple[str, Document]] = [
     ("grants/{grant}/void", {}),
     ("books", {"period": "2026-01"}),
 ]
+FIRST = {"unfreeze": "freeze", "close": "holds/{hold}/release"}
+"""What has to be done before there is anything to do."""
 
 
 @pytest.mark.parametrize(("verb", "body"), ONCE, ids=[verb for verb, _ in ONCE])
@@ -370,14 +375,18 @@ async def test_the_same_key_moves_money_once(books: Books, verb: str, body: Docu
         "hold": await books.hold(20),
         "grant": (await books.items("grants"))[0]["id"],
     }
+    if verb in FIRST:
+        await books.done(FIRST[verb].format(**names))
     verb = verb.format(**names)
     body = {k: v.format(**names) if isinstance(v, str) else v for k, v in body.items()}
+    before = await books.api.service.log.head()
 
     first, *more = [await books.post(verb, body, idempotency_key="k") for _ in range(3)]
     head = await books.api.service.log.head()
     changed = await books.post(verb, body | {"reason": "another"}, idempotency_key="k")
 
     assert first.status_code in {200, 201}
+    assert head > before
     for again in more:
         assert (again.status_code, again.content) == (first.status_code, first.content)
         assert again.headers["idempotent-replayed"] == "true"
@@ -427,6 +436,7 @@ async def test_bad_requests_change_nothing(books: Books) -> None:
     before = await books.api.service.log.head()
     for verb, body, pointer in (
         ("freeze", {"reason": ""}, "/reason"),
+        ("freeze", {"reason": " \t\n"}, "/reason"),
         ("freeze", {"reason": "x" * 2_001}, "/reason"),
         ("holds", {"amount": 0}, "/amount"),
         ("holds", {"amount": CREDITS_MAX + 1}, "/amount"),
@@ -436,6 +446,8 @@ async def test_bad_requests_change_nothing(books: Books) -> None:
         ("refunds", {"hold_id": "hold_1"}, "/hold_id"),
         ("refunds", {"hold_id": public_id("hold", new_id()), "amount": 0}, "/amount"),
         ("books", {"period": "26-1"}, "/period"),
+        ("books", {"period": "0000-01"}, "/period"),
+        ("books", {"period": "2026-01\n"}, "/period"),
         ("grants", {"amount": 1, "kind": "paid", "source_ref": "g", "rolls_over": "x"},
          "/rolls_over"),
         ("grants", {"amount": 1, "kind": "paid", "source_ref": "g",

@@ -360,6 +360,24 @@ async def test_types_and_plans_show_what_is_in_force(api: Api) -> None:
     assert told == [("standard", "7", 0), ("trying", "7", TRIALS)]
 
 
+async def test_who_is_on_a_plan_that_is_gone_still_reads_the_account(
+    api: Api, database: str, tmp_path: Path
+) -> None:
+    key = await trying(api)
+    async with running_api(database, tmp_path / "without") as without:
+        without.secrets[key] = api.secrets[key]
+        for path in ("/v1/account", "/v1/account?at=2"):
+            answer = await without.get(path, key)
+            assert answer.status_code == 200, answer.text
+            assert (answer.json()["plan"], answer.json()["available"]) == ("trying", CREDITS)
+            assert answer.json()["limits"] == {
+                "active_tasks": {"maximum": 0, "used": 0},
+                "daily_tasks": {"maximum": 0, "used": 0},
+            }
+        refused = await without.post("/v1/tasks", {"type": "double", "input": {"n": 1}}, key)
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (400, "/plan")
+
+
 async def test_the_client_quotes(api: Api) -> None:
     async with AsyncClient(api.url, api.secrets["user"]) as client:
         quote = await client.quote("film", {"seconds": 40, "resolution": "4k"})
