@@ -26,7 +26,7 @@ from service.http.idempotency import InFlight, fingerprint_of, idempotency_key, 
 from service.http.metrics import Metrics
 from service.http.owners import Owners
 from service.http.preferences import wait_seconds
-from service.http.rate_limit import quotas_of, rate_limit_headers
+from service.http.rate_limit import task_limit_headers
 from service.http.streams import Streams
 from service.http.trace import Trace, trace_of
 from service.http.waiters import Waiters
@@ -170,8 +170,7 @@ class Call:
         plan = self.service.plans.known(balance.plan)
         if plan is not None:
             at = self.service.clock.now()
-            quotas = quotas_of(plan, active=balance.active, today=today, at=at)
-            self.left = rate_limit_headers(quotas)
+            self.left = task_limit_headers(plan, active=balance.active, today=today, at=at)
 
 
 def replay(first: KeyRecord, fingerprint: bytes) -> Reply:

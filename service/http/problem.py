@@ -27,7 +27,7 @@ from domain.errors import (
 )
 from domain.money import Money
 from service.http.answer import PROBLEM_JSON, Answer, Headers, etag
-from service.http.rate_limit import quota_reached, rate_limit_headers
+from service.http.rate_limit import quota_headers, quota_reached
 from service.http.refusals import (
     BodyTooLarge,
     InvalidHeader,
@@ -178,7 +178,7 @@ def _headers(error: BaseException) -> Headers:
     match error:
         case LimitReached(retry_after_seconds=seconds):
             headers.append((b"retry-after", b"%d" % seconds))
-            headers += rate_limit_headers([quota_reached(error)])
+            headers += quota_headers(quota_reached(error))
         case KeyInFlight() | TallystickError(transient=True) | NotReady():
             headers.append((b"retry-after", b"%d" % RETRY_SECONDS))
         case Unauthenticated(challenge=challenge):

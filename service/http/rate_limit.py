@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -15,6 +14,7 @@ from service.http.answer import Headers
 DAY_SECONDS = 86_400
 ACTIVE, DAILY = "active_tasks_max", "daily_tasks_max"
 """As refusals name them."""
+_ACTIVE, _DAILY = ACTIVE.encode(), DAILY.encode()
 COUNTED = frozenset({"submit_task", "retry_task", "start_group", "retry_group", "get_own_account"})
 """Routes whose answers tell what is left."""
 
@@ -39,22 +39,22 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
         return f'"{self.name}";r={self.remaining}{reset}'
 
 
-def quotas_of(plan: Plan, *, active: int, today: int, at: datetime) -> tuple[Quota, Quota]:
-    """Tasks that may be active at one time, and tasks of a UTC day."""
-    return (
-        Quota(
-            name=ACTIVE,
-            maximum=plan.active_tasks_max,
-            remaining=max(0, plan.active_tasks_max - active),
-        ),
-        Quota(
-            name=DAILY,
-            maximum=plan.daily_tasks_max,
-            remaining=max(0, plan.daily_tasks_max - today),
-            window_seconds=DAY_SECONDS,
-            reset_seconds=_until_tomorrow(at),
-        ),
+def task_limit_headers(plan: Plan, *, active: int, today: int, at: datetime) -> Headers:
+    """Both headers for the tasks that may be active at one time, and for those of a UTC day.
+
+    Written with every submission, so without `Quota` in between.
+    """
+    active_max, daily_max = plan.active_tasks_max, plan.daily_tasks_max
+    left = b'"%b";r=%d, "%b";r=%d;t=%d' % (
+        *(_ACTIVE, max(0, active_max - active)),
+        *(_DAILY, max(0, daily_max - today), _until_tomorrow(at)),
     )
+    return [(b"ratelimit-policy", _policy(active_max, daily_max)), (b"ratelimit", left)]
+
+
+@lru_cache(maxsize=1_000)
+def _policy(active_max: int, daily_max: int) -> bytes:
+    return b'"%b";q=%d, "%b";q=%d;w=%d' % (_ACTIVE, active_max, _DAILY, daily_max, DAY_SECONDS)
 
 
 def quota_reached(error: LimitReached) -> Quota:
@@ -69,16 +69,12 @@ def quota_reached(error: LimitReached) -> Quota:
     )
 
 
-def rate_limit_headers(quotas: Iterable[Quota]) -> Headers:
-    """Both headers, a member for each quota."""
-    told = tuple(quotas)
-    return [
-        (b"ratelimit-policy", ", ".join(quota.policy for quota in told).encode()),
-        (b"ratelimit", ", ".join(quota.left for quota in told).encode()),
-    ]
+def quota_headers(quota: Quota) -> Headers:
+    """Both headers for one quota."""
+    return [(b"ratelimit-policy", quota.policy.encode()), (b"ratelimit", quota.left.encode())]
 
 
 def _until_tomorrow(at: datetime) -> int:
     """Whole seconds, rounded up."""
-    day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return math.ceil((day + timedelta(days=1) - at).total_seconds())
+    at = at.astimezone(UTC)
+    return DAY_SECONDS - (at.hour * 60 + at.minute) * 60 - at.second

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Literal
 
 import msgspec
@@ -164,12 +165,16 @@ def actions_of(task: Task, *, operator: bool) -> tuple[Action, ...]:
 
     A group's member is retried with its group alone.
     """
+    return _actions(task.status, member=task.group_id is not None, operator=operator)
+
+
+@cache
+def _actions(status: str, *, member: bool, operator: bool) -> tuple[Action, ...]:
     named = USER_ACTIONS | WORKER_ACTIONS if operator else USER_ACTIONS
-    allowed = TASK.allowed(task.status)
     return tuple(
         named[trigger]
-        for trigger in allowed
-        if trigger in named and (task.group_id is None or trigger != "retry")
+        for trigger in TASK.allowed(status)
+        if trigger in named and not (member and trigger == "retry")
     )
 
 
