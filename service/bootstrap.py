@@ -36,6 +36,7 @@ from adapters.wakeup import QUEUED, Wakeup
 from domain.plan import Plans
 from service.alert_webhook import AlertWebhook
 from service.alerts import Alerts, load_alert_hooks
+from service.attempts import Attempts
 from service.bulk_retries import BulkRetries
 from service.command_bus import CommandBus
 from service.gates import Gates
@@ -67,6 +68,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     pool: Pool
     committer: Committer
     bus: CommandBus
+    attempts: Attempts
     schedules: Schedules
     ledgers: Ledgers
     holds: Holds
@@ -111,7 +113,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
             grace_seconds=settings.drain_seconds_max if grace_seconds is None else grace_seconds,
         )
         return Worker(
-            self.bus,
+            self.attempts,
             self.leases,
             self.types,
             self.wakeup.watch(only=QUEUED),
@@ -180,6 +182,7 @@ async def open_service(
             pool=pool,
             committer=committer,
             bus=bus,
+            attempts=Attempts(bus, types),
             bulk_retries=BulkRetries(bus, pool),
             schedules=Schedules(bus, types, _schedule_limits(settings)),
             ledgers=ledgers,

@@ -34,7 +34,7 @@ from domain.task import (
     Task,
 )
 from service.attempt import Attempt, failure_of, perform, retry_after_seconds_of
-from service.command_bus import CommandBus
+from service.attempts import Attempts
 from service.containment import contain_handlers
 from service.fate import ended_elsewhere
 from service.hooks import Hooks, Moment, Notice
@@ -78,7 +78,7 @@ class Worker:
 
     def __init__(  # noqa: PLR0913 - the composition root names every part
         self,
-        bus: CommandBus,
+        attempts: Attempts,
         leases: Leases,
         types: TaskTypes,
         wake: Wake,
@@ -93,7 +93,7 @@ class Worker:
     ) -> None:
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{new_id().hex[-6:]}"
         self.limits = limits or WorkerLimits()
-        self._bus = bus
+        self._attempts = attempts
         self._types = types
         self._wake = wake
         self._fetch = fetch
@@ -152,7 +152,7 @@ class Worker:
         # Before the claim, so that what ends while it is under way is not missed by the rest.
         self._freed.clear()
         try:
-            tasks = await self._bus.claim(self.name, self._types.names, limit)
+            tasks = await self._attempts.claim(self.name, self._types.names, limit)
         except TallystickError as error:
             _log.warning("claim.failed", worker=self.name, error=str(error))
             tasks = []
@@ -258,7 +258,7 @@ class Worker:
 
     def _failing(self, held: Held, error: BaseException) -> FailTask:
         failure = failure_of(error, held.attempt.reached if held.attempt else None)
-        return self._bus.failing(
+        return self._attempts.failing(
             held.task.type,
             token=held.task.token,
             failure=failure,
@@ -285,7 +285,7 @@ class Worker:
 
     async def _lost(self, held: Held) -> str:
         """Tell how the run ended meanwhile, or else that its lease is gone."""
-        if (ended := await ended_elsewhere(self._bus, held.task, self.name)) is None:
+        if (ended := await ended_elsewhere(self._attempts, held.task, self.name)) is None:
             self._tell("stalled", held.task)
         else:
             self._tell(_MOMENTS[ended.status], ended)
@@ -300,7 +300,7 @@ class Worker:
         pause = RECORD_PAUSE_SECONDS
         while True:
             try:
-                committed = await self._bus.proceed(
+                committed = await self._attempts.proceed(
                     task.id,
                     task.account_id,
                     command,
@@ -341,7 +341,7 @@ class Worker:
         So no error that a handler raises by itself is taken for a lost lease.
         """
         try:
-            await self._bus.reach_stage(
+            await self._attempts.reach_stage(
                 task.id,
                 token=task.token,
                 stage=stage,

@@ -106,7 +106,7 @@ async def reach_stage(call: Call, given: StageReport) -> Answer:
     """Record that the attempt came to a stage: a fact in the log."""
 
     async def command(target: Target, worker: str, once: Once | None) -> Committed:
-        return await call.service.bus.reach_stage(
+        return await call.service.attempts.reach_stage(
             target.task_id,
             token=given.token,
             stage=given.stage,
@@ -136,7 +136,7 @@ async def complete_task(call: Call, given: Completion) -> Answer:
     async def command(target: Target, worker: str, once: Once | None) -> Committed:
         result, measured = await _clean_result(call, target.task_id, given.result)
         quantities = measured if stated is None else stated
-        return await call.service.bus.complete(
+        return await call.service.attempts.complete(
             target.task_id,
             target.account_id,
             group_id=target.group_id,
@@ -176,7 +176,7 @@ async def fail_task(call: Call, given: FailureReport) -> Answer:
     )
 
     async def command(target: Target, worker: str, once: Once | None) -> Committed:
-        return await call.service.bus.fail(
+        return await call.service.attempts.fail(
             target.task_id,
             target.account_id,
             group_id=target.group_id,
@@ -204,7 +204,7 @@ async def release_task(call: Call, given: HandBack) -> Answer:
     """Hand a task back unfinished; one that was asked to stop is cancelled by it."""
 
     async def command(target: Target, worker: str, once: Once | None) -> Committed:
-        return await call.service.bus.release(
+        return await call.service.attempts.release(
             target.task_id,
             target.account_id,
             group_id=target.group_id,

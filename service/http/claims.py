@@ -130,7 +130,7 @@ async def claim_tasks(call: Call, given: Claim) -> Answer:
     service = call.service
     lease_until = service.clock.now() + timedelta(seconds=service.leases.lease_seconds)
     types = given.types or service.types.names
-    tasks = await service.bus.claim(given.worker, types, given.limit)
+    tasks = await service.attempts.claim(given.worker, types, given.limit)
     for task in tasks:
         call.front.owners.remember(task.id, task.account_id, task.group_id)
     return json_answer(Claimed(items=[_claimed(call, task, lease_until) for task in tasks]))

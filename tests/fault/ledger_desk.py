@@ -22,6 +22,7 @@ from domain import ledger
 from domain.failure import failure
 from domain.ledger import LedgerCommand
 from domain.plan import Plan, Plans
+from service.attempts import Attempts
 from service.command import Once, Origin
 from service.command_bus import CommandBus
 from service.group_kinds import GroupKinds, MemberSubmission
@@ -65,6 +66,7 @@ class Desk:
         types = TaskTypes([shot])
         self.clock = clock
         self.bus = CommandBus(committer, types, plans=PLANS)
+        self.attempts = Attempts(self.bus, types)
         self.ledgers = Ledgers(self.bus, queries=None)  # type: ignore[arg-type] # nothing is read
         self.holds = Holds(self.bus, self.ledgers, LedgerLog(EventMapper()))
         self.groups = Groups(self.bus, types, GroupKinds([]), members_max=9, parallel_tasks=3)
@@ -158,10 +160,10 @@ async def _member(past: Desk, account_id: UUID) -> UUID:
     )
     started = await past.groups.start(submission, origin=ORIGIN)
     done, failed, last = (member.task_id for member in started.states[group_id].members)
-    assert len(await past.bus.claim("w", ["shot"], 3)) == 3
+    assert len(await past.attempts.claim("w", ["shot"], 3)) == 3
     await _deliver(past, account_id, done, None)
     broken = failure("model_error")
-    await past.bus.fail(failed, account_id, token=TOKEN, failure=broken, worker="w")
+    await past.attempts.fail(failed, account_id, token=TOKEN, failure=broken, worker="w")
     assert isinstance(last, UUID)
     return last
 
@@ -221,7 +223,7 @@ async def _capture(at: Desk, account_id: UUID, hold_id: UUID, once: Once) -> Com
 
 async def _deliver(at: Desk, account_id: UUID, task_id: UUID, once: Once | None) -> Committed:
     """By the end of its last member the group ends, and its one hold is settled."""
-    return await at.bus.complete(
+    return await at.attempts.complete(
         task_id,
         account_id,
         token=TOKEN,

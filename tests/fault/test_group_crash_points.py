@@ -17,6 +17,7 @@ from adapters.mapper import EventMapper
 from adapters.pool import open_pool
 from adapters.queue import Leases
 from domain.ledger_events import CreditsCaptured
+from service.attempts import Attempts
 from service.command_bus import CommandBus
 from service.identifiers import new_id
 from service.task_types import TaskTypes
@@ -116,8 +117,9 @@ async def groups(database: str, proxy: PostgresProxy) -> AsyncIterator[GroupBenc
         account_id, amount=CREDITS, kind="paid", source_ref="test", reason="", origin=ORIGIN
     )
     async with open_pool(database, 2) as pool:
-        leases = Leases(pool, 30.0)
-        yield GroupBench.over(Bench(database, committer, bus, types, pool, leases, account_id))
+        attempts, leases = Attempts(bus, types), Leases(pool, 30.0)
+        bench = Bench(database, committer, bus, attempts, types, pool, leases, account_id)
+        yield GroupBench.over(bench)
     await committer.close()
 
 

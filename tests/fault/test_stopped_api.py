@@ -123,7 +123,7 @@ async def _stop_while_all_are_served(
         "tallystick_http_waiting 3.0",
         'tallystick_http_requests_total{method="GET",route="/openapi.json",status="200"}',
     )
-    (task,) = await service.bus.claim("w", [WORKED_ON], 1)
+    (task,) = await service.attempts.claim("w", [WORKED_ON], 1)
     heard = {one: await listener.until("task.started") for one, listener in listeners.items()}
 
     process.process.send_signal(signal.SIGTERM)
@@ -138,7 +138,7 @@ async def _stop_while_all_are_served(
     said = "".join(process.rest())
     assert status == 0, said
     assert "graceful shutdown exceeded" not in said, "somebody held it up to the end of the grace"
-    await service.bus.fail(
+    await service.attempts.fail(
         task.id, account_id, token=task.token, failure=failure("model_error"), worker="w"
     )
     return heard

@@ -20,6 +20,7 @@ from adapters.pool import Pool, open_pool
 from adapters.queue import Leases
 from adapters.reusable_results import ReusableResults
 from domain.task import Task
+from service.attempts import Attempts
 from service.command import Origin
 from service.command_bus import CommandBus
 from service.hooks import Hook, Hooks
@@ -49,6 +50,7 @@ class Bench:
     dsn: str
     committer: Committer
     bus: CommandBus
+    attempts: Attempts
     types: TaskTypes
     pool: Pool
     leases: Leases
@@ -69,7 +71,7 @@ class Bench:
     def worker(self, *hooks: Hook, **limits: Any) -> Worker:
         quick = {"poll_seconds": 0.05, "progress_seconds": 0.05, "heartbeat_seconds": 0.1}
         return Worker(
-            self.bus,
+            self.attempts,
             self.leases,
             self.types,
             Never(),
@@ -129,7 +131,9 @@ async def opened(
         await bus.grant(
             account_id, amount=CREDITS, kind="paid", source_ref="test", reason="", origin=ORIGIN
         )
-        yield Bench(dsn, committer, bus, types, pool, Leases(pool, lease_seconds), account_id)
+        attempts = Attempts(bus, types)
+        leases = Leases(pool, lease_seconds)
+        yield Bench(dsn, committer, bus, attempts, types, pool, leases, account_id)
     await committer.close()
 
 

@@ -77,6 +77,6 @@ async def account(bench: Bench) -> UUID:
 
 
 async def finish(bench: Bench, task: Task) -> None:
-    await bench.bus.complete(
+    await bench.attempts.complete(
         task.id, task.account_id, token=task.token, result=Raw(b"{}"), worker="w"
     )

@@ -78,10 +78,10 @@ class GroupBench:
         return msgspec.json.decode(view.data, type=Group)
 
     async def claim(self, limit: int = 100) -> list[Task]:
-        return await self.bench.bus.claim(WORKER, self.bench.types.names, limit)
+        return await self.bench.attempts.claim(WORKER, self.bench.types.names, limit)
 
     async def deliver(self, task: Task) -> None:
-        await self.bench.bus.complete(
+        await self.bench.attempts.complete(
             task.id,
             task.account_id,
             token=task.token,
@@ -91,7 +91,7 @@ class GroupBench:
         )
 
     async def fail(self, task: Task) -> None:
-        await self.bench.bus.fail(
+        await self.bench.attempts.fail(
             task.id,
             task.account_id,
             token=task.token,

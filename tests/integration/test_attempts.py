@@ -110,7 +110,7 @@ async def test_the_providers_pause_is_obeyed_and_shown(bench: Bench) -> None:
     assert task.failure is not None
     assert task.failure.message == "Come back later."
     assert bench.money() == (CREDITS - PRICE, PRICE, 0)
-    assert await bench.bus.claim("eager", ["limited"], 1) == []
+    assert await bench.attempts.claim("eager", ["limited"], 1) == []
 
 
 async def test_a_task_in_backoff_is_cancelled_at_once(bench: Bench) -> None:
@@ -126,13 +126,13 @@ async def test_a_task_in_backoff_is_cancelled_at_once(bench: Bench) -> None:
 @pytest.mark.usefixtures("watch")
 async def test_a_run_past_its_deadline_fails_whatever_its_worker_does(bench: Bench) -> None:
     task_id = await bench.submit("hurried")
-    [claimed] = await bench.bus.claim("deaf", ["hurried"], 1)
+    [claimed] = await bench.attempts.claim("deaf", ["hurried"], 1)
     task = await ended(bench, task_id)
     assert task.failure is not None
     assert (task.status, task.failure.type) == ("failed", "timeout")
     assert bench.money() == (CREDITS, 0, 0)
     with pytest.raises(Exception, match="failed") as refusal:
-        await bench.bus.complete(
+        await bench.attempts.complete(
             task_id,
             bench.account_id,
             token=claimed.token,

@@ -65,7 +65,7 @@ async def _submit(bench: Bench, account_id: UUID, count: int = 1, **fields: obje
 
 
 async def _owners(bench: Bench, limit: int) -> list[UUID]:
-    return [task.account_id for task in await bench.bus.claim("w", ["free"], limit)]
+    return [task.account_id for task in await bench.attempts.claim("w", ["free"], limit)]
 
 
 async def test_one_accounts_ten_thousand_do_not_starve_anothers_one(bench: Bench) -> None:
@@ -109,37 +109,37 @@ async def test_priority_goes_before_turns(bench: Bench) -> None:
     names = ["low", "critical", "normal", "high"]
     for name in names:
         await _submit(bench, account, 2, priority=name)
-    claimed = await bench.bus.claim("w", ["free"], 8)
+    claimed = await bench.attempts.claim("w", ["free"], 8)
     assert [task.priority for task in claimed] == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 async def test_a_requeued_task_keeps_its_turn(bench: Bench) -> None:
     account = await _account(bench)
     first, second, _ = await _submit(bench, account, 3)
-    [claimed] = await bench.bus.claim("w", ["free"], 1)
+    [claimed] = await bench.attempts.claim("w", ["free"], 1)
     assert claimed.id == first
-    await bench.bus.release(first, account, token=claimed.token, reason="", worker="w")
-    assert [task.id for task in await bench.bus.claim("w", ["free"], 2)] == [first, second]
+    await bench.attempts.release(first, account, token=claimed.token, reason="", worker="w")
+    assert [task.id for task in await bench.attempts.claim("w", ["free"], 2)] == [first, second]
 
 
 async def test_no_more_of_a_type_run_than_may_over_all_workers(bench: Bench) -> None:
     account = await _account(bench)
     await _submit(bench, account, 10, type="narrow")
-    claims = await asyncio.gather(*(bench.bus.claim(f"w{n}", ["narrow"], 2) for n in range(5)))
+    claims = await asyncio.gather(*(bench.attempts.claim(f"w{n}", ["narrow"], 2) for n in range(5)))
     running = [task for claim in claims for task in claim]
     assert len(running) == 3
-    assert await bench.bus.claim("late", ["narrow"], 5) == []
-    await bench.bus.complete(
+    assert await bench.attempts.claim("late", ["narrow"], 5) == []
+    await bench.attempts.complete(
         running[0].id, account, token=running[0].token, result=Raw(b"{}"), worker="w"
     )
-    assert len(await bench.bus.claim("late", ["narrow"], 5)) == 1
+    assert len(await bench.attempts.claim("late", ["narrow"], 5)) == 1
 
 
 async def test_a_full_type_does_not_hold_up_another(bench: Bench) -> None:
     account = await _account(bench)
     await _submit(bench, account, 10, type="narrow", priority="critical")
     await _submit(bench, account, 10, priority="low")
-    claimed = await bench.bus.claim("w", ["narrow", "free"], 10)
+    claimed = await bench.attempts.claim("w", ["narrow", "free"], 10)
     assert [task.type for task in claimed] == ["narrow"] * 3 + ["free"] * 7
 
 
@@ -147,12 +147,12 @@ async def test_a_delayed_task_waits_for_its_time(bench: Bench) -> None:
     account = await _account(bench)
     later = datetime.now(UTC) + timedelta(hours=1)  # noqa: TID251
     [task_id] = await _submit(bench, account, not_before=later)
-    assert await bench.bus.claim("w", ["free"], 1) == []
+    assert await bench.attempts.claim("w", ["free"], 1) == []
     assert await wake_delayed(bench.pool, 10) == 0
     with psycopg.connect(bench.dsn, autocommit=True) as connection:
         connection.execute("UPDATE tasks SET delayed_until = now() WHERE id = %s", (task_id,))
     assert await wake_delayed(bench.pool, 10) == 1
-    assert len(await bench.bus.claim("w", ["free"], 1)) == 1
+    assert len(await bench.attempts.claim("w", ["free"], 1)) == 1
 
 
 async def test_a_claim_reads_the_head_of_an_index(bench: Bench) -> None:

@@ -55,7 +55,7 @@ async def test_facts_bear_the_databases_time(bench: Bench) -> None:
 async def test_nothing_is_rescued_expired_or_started_early(bench: Bench) -> None:
     await bench.submit("patient", not_before=_now(bench) + timedelta(hours=1))
     task_id = await bench.submit("patient")
-    [task] = await bench.bus.claim("w", ["patient"], 10)
+    [task] = await bench.attempts.claim("w", ["patient"], 10)
     assert task.id == task_id, "the other one may not start yet"
     assert await _swept(bench) == (0, 0, 0)
     beat = Heartbeat(task_id=task_id, token=task.token)
@@ -66,13 +66,14 @@ async def test_what_is_late_by_the_database_is_swept(bench: Bench) -> None:
     """At once, whatever the host's clock says: lease, pause and deadline."""
     paused = await bench.submit("patient", not_before=_now(bench) + timedelta(hours=1))
     lapsed = await bench.submit("patient")
-    await bench.bus.claim("w", ["patient"], 10)
+    await bench.attempts.claim("w", ["patient"], 10)
     past = "clock_timestamp() - interval '1 second'"
     bench.row(f"UPDATE tasks SET lease_until = {past} WHERE id = %s RETURNING id", lapsed)  # noqa: S608
     bench.row(f"UPDATE tasks SET delayed_until = {past} WHERE id = %s RETURNING id", paused)  # noqa: S608
     assert await _swept(bench) == (1, 0, 1)
     assert bench.task(lapsed).status == "queued"
-    assert {task.id for task in await bench.bus.claim("w", ["patient"], 10)} == {paused, lapsed}
+    claimed = await bench.attempts.claim("w", ["patient"], 10)
+    assert {task.id for task in claimed} == {paused, lapsed}
 
 
 async def _swept(bench: Bench) -> tuple[int, int, int]:

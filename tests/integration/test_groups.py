@@ -105,7 +105,7 @@ async def test_a_cancel_ends_what_waits_and_what_runs_when_it_has_stopped(
     assert statuses(cancelling) == ["active", "cancelled", "cancelled", "skipped", "skipped"]
     assert await groups.claim() == []
     assert groups.bench.money() == (CREDITS - 50, 50, 0)
-    await groups.bench.bus.release(
+    await groups.bench.attempts.release(
         running.id, running.account_id, token=running.token, reason="stopped", worker="w"
     )
     cancelled = await groups.group(group.id)

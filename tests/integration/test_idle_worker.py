@@ -27,7 +27,7 @@ async def test_a_member_that_ends_while_the_worker_claims_is_followed_by_the_nex
     async with opened(database, [shot]) as bench:
         groups = GroupBench.over(bench)
         group = await groups.start(3, parallel_max=1)
-        worker, claim = bench.worker(), bench.bus.claim
+        worker, claim = bench.worker(), bench.attempts.claim
 
         async def claim_slowly(*given: Any) -> list[Task]:
             tasks = await claim(*given)
@@ -37,7 +37,7 @@ async def test_a_member_that_ends_while_the_worker_claims_is_followed_by_the_nex
                 await asyncio.sleep(0)
             return tasks
 
-        monkeypatch.setattr(bench.bus, "claim", claim_slowly)
+        monkeypatch.setattr(bench.attempts, "claim", claim_slowly)
         async with asyncio.timeout(30):
             await worker.run(until_idle=True)
         assert (await groups.group(group.id)).status == "completed"

@@ -47,7 +47,7 @@ async def _resume(bench: Bench, kind: GateKind, name: str) -> int:
 
 async def _claimed(bench: Bench, limit: int = 50) -> list[str]:
     """Types of the tasks that a claim starts, in the order of the queue."""
-    return [task.type for task in await bench.bus.claim("w", list(bench.types.names), limit)]
+    return [task.type for task in await bench.attempts.claim("w", list(bench.types.names), limit)]
 
 
 def _parked(bench: Bench) -> tuple[int, int]:
@@ -86,20 +86,20 @@ async def test_a_paused_account_holds_up_no_other(bench: Bench) -> None:
     await submit(bench, "free", 3, account_id=quiet)
     await submit(bench, "free", 3, account_id=busy)
     await _pause(bench, "account", quiet.hex)
-    claimed = await bench.bus.claim("w", ["free"], 50)
+    claimed = await bench.attempts.claim("w", ["free"], 50)
     assert [task.account_id for task in claimed] == [busy] * 3
     await _resume(bench, "account", quiet.hex)
-    claimed = await bench.bus.claim("w", ["free"], 50)
+    claimed = await bench.attempts.claim("w", ["free"], 50)
     assert [task.account_id for task in claimed] == [quiet] * 3
 
 
 async def test_what_runs_goes_on_and_comes_back_behind_the_gate(bench: Bench) -> None:
     await submit(bench, "free", 2)
-    ends, returns = await bench.bus.claim("w", ["free"], 2)
+    ends, returns = await bench.attempts.claim("w", ["free"], 2)
     await _pause(bench, "type", "free")
     await finish(bench, ends)
     assert bench.task(ends.id).status == "completed"
-    await bench.bus.release(
+    await bench.attempts.release(
         returns.id, returns.account_id, token=returns.token, reason="", worker="w"
     )
     assert await _claimed(bench) == []

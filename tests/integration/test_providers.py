@@ -45,7 +45,7 @@ async def _crowd(
     benches: tuple[Bench, Bench], types: list[str], claims: int = 64, limit: int = 3
 ) -> list[Task]:
     """What claims at one time get, half of them from each process."""
-    asked = [benches[n % 2].bus.claim(f"w{n}", types, limit) for n in range(claims)]
+    asked = [benches[n % 2].attempts.claim(f"w{n}", types, limit) for n in range(claims)]
     return [task for claim in await asyncio.gather(*asked) for task in claim]
 
 
@@ -72,7 +72,7 @@ async def test_types_that_share_a_provider_take_its_room_in_the_order_of_the_que
     high = await submit(bench, "video", 2, priority="high")
     critical = await submit(bench, "image", 1, priority="critical")
     normal = await submit(bench, "video", 4)
-    claimed = await bench.bus.claim("w", BOTH, 50)
+    claimed = await bench.attempts.claim("w", BOTH, 50)
     assert [task.id for task in claimed] == critical + high + normal[:2]
 
 
@@ -81,15 +81,15 @@ async def test_a_type_that_this_process_does_not_know_takes_room_too(database: s
     async with opened(database, [image]) as one, opened(database, [video]) as other:
         await submit(one, "image", 9)
         await submit(other, "video", 9)
-        assert len(await one.bus.claim("a", ["image"], 3)) == 3
-        assert len(await other.bus.claim("b", ["video"], 9)) == 2
-        assert await one.bus.claim("a", ["image"], 3) == []
+        assert len(await one.attempts.claim("a", ["image"], 3)) == 3
+        assert len(await other.attempts.claim("b", ["video"], 9)) == 2
+        assert await one.attempts.claim("a", ["image"], 3) == []
 
 
 async def test_a_full_provider_holds_up_no_other_type(benches: tuple[Bench, Bench]) -> None:
     await submit(benches[0], "image", 9, priority="critical")
     await submit(benches[0], "free", 9, priority="low")
-    claimed = await benches[0].bus.claim("w", ["image", "free"], 12)
+    claimed = await benches[0].attempts.claim("w", ["image", "free"], 12)
     assert [task.type for task in claimed] == ["image"] * 5 + ["free"] * 7
 
 
@@ -97,13 +97,13 @@ async def test_a_new_limit_holds_from_the_first_claim_of_a_process_that_has_it(
     benches: tuple[Bench, Bench], database: str
 ) -> None:
     await submit(benches[0], "image", 9)
-    assert len(await benches[0].bus.claim("w", ["image"], 9)) == 5
+    assert len(await benches[0].attempts.claim("w", ["image"], 9)) == 5
     wider = _type("image", Provider("five", running_tasks_max=7))
     async with opened(database, [wider]) as newer:
-        assert len(await newer.bus.claim("w", ["image"], 9)) == 2
+        assert len(await newer.attempts.claim("w", ["image"], 9)) == 2
     bare = _type("image")
     async with opened(database, [bare]) as newest:
-        assert len(await newest.bus.claim("w", ["image"], 9)) == 2
+        assert len(await newest.attempts.claim("w", ["image"], 9)) == 2
 
 
 def _started_at(dsn: str) -> list[datetime]:
@@ -149,7 +149,7 @@ async def test_no_minute_has_more_starts_than_it_may() -> None:
 
 async def test_the_bucket_fills_evenly_and_never_above_its_burst(database: str) -> None:
     async with opened(database, [BEAT]) as bench:
-        await bench.bus.claim("w", ["beat"], 1)
+        await bench.attempts.claim("w", ["beat"], 1)
 
         def tokens(left: float, seconds: float, starts: int) -> float:
             query = (
@@ -171,8 +171,8 @@ async def test_the_bucket_fills_evenly_and_never_above_its_burst(database: str) 
 
 async def _refused(bench: Bench, type_: str, seconds: float | None = None) -> Task:
     """A task of the type whose attempt the provider has refused."""
-    [task] = await bench.bus.claim("w", [type_], 1)
-    await bench.bus.fail(
+    [task] = await bench.attempts.claim("w", [type_], 1)
+    await bench.attempts.fail(
         task.id,
         task.account_id,
         token=task.token,
@@ -202,25 +202,25 @@ async def test_a_refused_attempt_closes_the_provider_for_all_its_types_and_proce
     await submit(one, "sing", 3)
     await submit(one, "free", 1)
     await _refused(one, "talk", 100)
-    assert [task.type for task in await other.bus.claim("w", ["talk", "sing", "free"], 9)] == [
+    assert [task.type for task in await other.attempts.claim("w", ["talk", "sing", "free"], 9)] == [
         "free"
     ]
     closed = _closed_seconds(one)
     assert closed is not None
     assert 60 < closed <= 100
     _reopen(one)
-    assert len(await other.bus.claim("w", ["talk", "sing"], 9)) == 5
+    assert len(await other.attempts.claim("w", ["talk", "sing"], 9)) == 5
 
 
 async def test_of_several_refusals_the_latest_time_holds(benches: tuple[Bench, Bench]) -> None:
     one, other = benches
     await submit(one, "talk", 3)
-    tasks = await one.bus.claim("w", ["talk"], 3)
+    tasks = await one.attempts.claim("w", ["talk"], 3)
     for bench, task, seconds in zip((one, other, one), tasks, (300, 900, 600), strict=True):
-        command = bench.bus.failing(
+        command = bench.attempts.failing(
             "talk", token=task.token, failure=REFUSED, retry_after_seconds=seconds
         )
-        await bench.bus.proceed(task.id, task.account_id, command, worker="w")
+        await bench.attempts.proceed(task.id, task.account_id, command, worker="w")
     closed = _closed_seconds(one)
     assert closed is not None
     assert 600 < closed <= 900
@@ -246,21 +246,23 @@ async def test_other_failures_and_stale_workers_close_nothing(
 ) -> None:
     bench = benches[0]
     await submit(bench, "talk", 3)
-    [broken, stale, free] = [*await bench.bus.claim("w", ["talk"], 2), *await _free(bench)]
+    [broken, stale, free] = [*await bench.attempts.claim("w", ["talk"], 2), *await _free(bench)]
     for task, token, reason in (
         (broken, broken.token, failure("network")),
         (stale, stale.token + 1, REFUSED),
         (free, free.token, REFUSED),
     ):
-        work = bench.bus.fail(task.id, task.account_id, token=token, failure=reason, worker="w")
+        work = bench.attempts.fail(
+            task.id, task.account_id, token=token, failure=reason, worker="w"
+        )
         await asyncio.gather(work, return_exceptions=True)
     assert _closed_seconds(bench) is None
-    assert len(await bench.bus.claim("w", ["talk"], 9)) == 1
+    assert len(await bench.attempts.claim("w", ["talk"], 9)) == 1
 
 
 async def _free(bench: Bench) -> list[Task]:
     await submit(bench, FREE.name)
-    return await bench.bus.claim("w", [FREE.name], 1)
+    return await bench.attempts.claim("w", [FREE.name], 1)
 
 
 async def test_workers_are_woken_when_a_closing_is_over(benches: tuple[Bench, Bench]) -> None:

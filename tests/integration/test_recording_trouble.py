@@ -27,7 +27,7 @@ async def bench(database: str) -> AsyncIterator[Bench]:
 
 def troubled(bench: Bench, patch: pytest.MonkeyPatch, errors: list[Exception]) -> list[str]:
     """The recording of failures raises these first; what was tried, in order."""
-    proceed, tried = bench.bus.proceed, []
+    proceed, tried = bench.attempts.proceed, []
 
     async def trying(task_id: Any, account_id: Any, command: Any, **more: Any) -> Any:
         tried.append(type(command).__name__)
@@ -35,7 +35,7 @@ def troubled(bench: Bench, patch: pytest.MonkeyPatch, errors: list[Exception]) -
             raise errors.pop(0)
         return await proceed(task_id, account_id, command, **more)
 
-    patch.setattr(bench.bus, "proceed", trying)
+    patch.setattr(bench.attempts, "proceed", trying)
     patch.setattr(worker_module, "RECORD_PAUSE_SECONDS", 0.01)
     return tried
 

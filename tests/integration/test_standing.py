@@ -42,7 +42,7 @@ async def test_a_task_whose_turn_is_to_come_is_held_back_by_nothing(bench: Bench
 
 async def test_each_pause_is_a_reason(bench: Bench) -> None:
     # The first claim of a process declares its providers.
-    assert await bench.bus.claim("w", ["free"], 1) == []
+    assert await bench.attempts.claim("w", ["free"], 1) == []
     [task_id] = await submit(bench, "image")
     gates = gates_of(bench)
     for kind, name in (
@@ -63,7 +63,7 @@ async def test_a_full_provider_and_a_full_type_are_reasons(bench: Bench) -> None
     await submit(bench, "video", 5)
     [image] = await submit(bench, "image")
     await submit(bench, "narrow", 2)
-    assert len(await bench.bus.claim("w", ["video", "narrow"], 50)) == 7
+    assert len(await bench.attempts.claim("w", ["video", "narrow"], 50)) == 7
     [narrow] = await submit(bench, "narrow")
     assert await _reasons(bench, image) == ["provider_full"]
     assert await _reasons(bench, narrow) == ["type_full"]
@@ -71,7 +71,7 @@ async def test_a_full_provider_and_a_full_type_are_reasons(bench: Bench) -> None
 
 async def test_a_spent_bucket_says_when_it_gives_again(bench: Bench) -> None:
     await submit(bench, "beat", MINUTE_STARTS // 10)
-    await bench.bus.claim("w", ["beat"], MINUTE_STARTS // 10)
+    await bench.attempts.claim("w", ["beat"], MINUTE_STARTS // 10)
     with psycopg.connect(bench.dsn, autocommit=True) as connection:
         connection.execute("UPDATE providers SET tokens = -100 WHERE name = 'paced'")
     [task_id] = await submit(bench, "beat")
@@ -85,8 +85,8 @@ async def test_a_spent_bucket_says_when_it_gives_again(bench: Bench) -> None:
 
 async def test_backoff_and_the_closing_that_caused_it_both_say_until_when(bench: Bench) -> None:
     [task_id] = await submit(bench, "talk")
-    [task] = await bench.bus.claim("w", ["talk"], 1)
-    await bench.bus.fail(
+    [task] = await bench.attempts.claim("w", ["talk"], 1)
+    await bench.attempts.fail(
         task_id,
         task.account_id,
         token=task.token,
@@ -140,7 +140,7 @@ async def test_a_place_far_behind_is_told_as_at_least(bench: Bench) -> None:
 async def test_an_estimate_follows_from_the_starts_that_were_measured(bench: Bench) -> None:
     ids = await submit(bench, "free", 200)
     assert (await _stands(bench, ids[-1])).pace is None
-    assert len(await bench.bus.claim("w", ["free"], 100)) == 100
+    assert len(await bench.attempts.claim("w", ["free"], 100)) == 100
     assert (await _stands(bench, ids[-1])).pace is None
     with psycopg.connect(bench.dsn, autocommit=True) as connection:
         connection.execute("UPDATE queue_pace SET since = at - interval '10 seconds'")
@@ -159,7 +159,7 @@ async def test_an_estimate_follows_from_the_starts_that_were_measured(bench: Ben
 
 async def test_what_waits_no_more_has_no_standing(bench: Bench) -> None:
     [task_id] = await submit(bench, "free")
-    await bench.bus.claim("w", ["free"], 1)
+    await bench.attempts.claim("w", ["free"], 1)
     assert await standing(bench.pool, task_id, None) is None
 
 

@@ -152,7 +152,7 @@ async def test_a_task_that_goes_on_with_another_worker_is_told_as_stalled_once(
             await gate.begun.wait()
             assert bench.row(LAPSE, task_id) == (1,)
             assert await bench.bus.rescue(10) == 1
-            [heir] = await bench.bus.claim("heir", ["gate"], 1)
+            [heir] = await bench.attempts.claim("heir", ["gate"], 1)
             gate.open.set()
         assert (bench.task(task_id).status, bench.task(task_id).token) == ("running", heir.token)
         assert bench.money() == (CREDITS - PRICE, PRICE, 0)
@@ -164,7 +164,7 @@ async def test_two_rescues_at_once_tell_together_what_was_rescued(database: str)
     """In one batch, the second has found what the first has changed before it decides."""
     async with opened(database, [Gate("return").type()], lease_seconds=3_600) as bench:
         task_id = await bench.submit("gate")
-        await bench.bus.claim("worker", ["gate"], 1)
+        await bench.attempts.claim("worker", ["gate"], 1)
         assert bench.row(LAPSE, task_id) == (1,)
         rescued = await asyncio.gather(bench.bus.rescue(10), bench.bus.rescue(10))
         assert sorted(rescued) == [0, 1]

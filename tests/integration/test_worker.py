@@ -249,21 +249,21 @@ async def test_stopping_lets_finish_what_can(bench: Bench) -> None:
 async def test_a_zombie_is_refused_after_its_lease_has_passed_on(database: str) -> None:
     async with opened(database, HANDLERS, lease_seconds=0.2) as bench:
         task_id = await bench.submit("echo")
-        [first] = await bench.bus.claim("zombie", ["echo"], 1)
+        [first] = await bench.attempts.claim("zombie", ["echo"], 1)
         async with asyncio.timeout(20):
             while await bench.bus.rescue(10) == 0:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
-        [second] = await bench.bus.claim("heir", ["echo"], 1)
+        [second] = await bench.attempts.claim("heir", ["echo"], 1)
         assert second.token > first.token
         with pytest.raises(LeaseLost):
-            await bench.bus.complete(
+            await bench.attempts.complete(
                 task_id,
                 bench.account_id,
                 token=first.token,
                 result=msgspec.Raw(b"{}"),
                 worker="zombie",
             )
-        await bench.bus.complete(
+        await bench.attempts.complete(
             task_id, bench.account_id, token=second.token, result=msgspec.Raw(b"{}"), worker="heir"
         )
         assert bench.task(task_id).status == "completed"
@@ -275,7 +275,7 @@ async def test_a_task_that_stalls_too_often_fails_and_is_refunded(database: str)
         task_id = await bench.submit("echo")
         async with asyncio.timeout(30):
             while not bench.task(task_id).ended:
-                await bench.bus.claim("dying", ["echo"], 1)
+                await bench.attempts.claim("dying", ["echo"], 1)
                 await bench.bus.rescue(10)
                 await asyncio.sleep(0.02)
         task = bench.task(task_id)
@@ -286,14 +286,14 @@ async def test_a_task_that_stalls_too_often_fails_and_is_refunded(database: str)
 
 async def test_a_live_lease_is_never_rescued(bench: Bench) -> None:
     await bench.submit("echo")
-    await bench.bus.claim("alive", ["echo"], 1)
+    await bench.attempts.claim("alive", ["echo"], 1)
     assert await bench.bus.rescue(10) == 0
 
 
 async def test_two_claims_at_once_share_nothing(bench: Bench) -> None:
     for _ in range(10):
         await bench.submit("echo")
-    claims = await asyncio.gather(*(bench.bus.claim(f"w{n}", ["echo"], 6) for n in range(3)))
+    claims = await asyncio.gather(*(bench.attempts.claim(f"w{n}", ["echo"], 6) for n in range(3)))
     claimed = [task.id for tasks in claims for task in tasks]
     assert len(claimed) == len(set(claimed)) == 10
 

@@ -20,7 +20,8 @@ from adapters.pool import Pool, fetch, open_pool
 from adapters.queue import Heartbeat, Leases, wake_delayed
 from domain.errors import DomainError
 from domain.failure import failure
-from domain.task import CancelTask, ConfirmCancel, ExpireTask, ReleaseTask, RunCommand, Task
+from domain.task import ConfirmCancel, ExpireTask, ReleaseTask, RunCommand, Task
+from service.attempts import Attempts
 from service.command import Origin
 from service.command_bus import CommandBus
 from service.identifiers import new_id
@@ -65,9 +66,9 @@ async def contested(_given: Nothing, _context: Context) -> Nothing:
 class Buses:
     """One for each worker, one for user and watchdog, and one whose clock is ahead."""
 
-    workers: tuple[CommandBus, CommandBus]
+    workers: tuple[Attempts, Attempts]
     others: CommandBus
-    ahead: CommandBus
+    ahead: Attempts
     pool: Pool
 
 
@@ -82,10 +83,13 @@ async def open_buses(dsn: str) -> AsyncIterator[Buses]:
             stack.push_async_callback(committer.close)
             return CommandBus(committer, types)
 
+        async def attempts(clock: DatabaseClock) -> Attempts:
+            return Attempts(await bus(clock), types)
+
         yield Buses(
-            workers=(await bus(DatabaseClock()), await bus(DatabaseClock())),
+            workers=(await attempts(DatabaseClock()), await attempts(DatabaseClock())),
             others=await bus(DatabaseClock()),
-            ahead=await bus(_Ahead()),
+            ahead=await attempts(_Ahead()),
             pool=await stack.enter_async_context(open_pool(dsn, 4)),
         )
 
@@ -158,14 +162,14 @@ class DatabaseWorld:
             ),
             "release": lambda: self._proceed(mine, ReleaseTask(token=token)),
             "confirm": lambda: self._proceed(mine, ConfirmCancel(token=token)),
-            "cancel": lambda: self._proceed(others, CancelTask()),
+            "cancel": lambda: others.cancel(*both, reason="", origin=ORIGIN),
             "expire": lambda: self._proceed(self._buses.ahead, ExpireTask()),
             "retry": lambda: others.retry(*both, origin=ORIGIN),
         }
         return verbs[step.verb]()
 
-    def _proceed(self, bus: CommandBus, command: RunCommand) -> Awaitable[Committed]:
-        return bus.proceed(self.task_id, self.account_id, command, worker="any")
+    def _proceed(self, attempts: Attempts, command: RunCommand) -> Awaitable[Committed]:
+        return attempts.proceed(self.task_id, self.account_id, command, worker="any")
 
     async def _told(self, verb: Awaitable[Committed]) -> str:
         try:

@@ -14,7 +14,7 @@ from hypothesis.stateful import invariant, rule
 from adapters.clock import DatabaseClock
 from domain.errors import DomainError
 from domain.task import PRIORITIES, ExpireTask
-from service.command_bus import CommandBus
+from service.attempts import Attempts
 from service.identifiers import parse_id
 from tests.integration.http.api import PRICE, SETUP
 from tests.stateful.over_http import (
@@ -50,9 +50,9 @@ class Ahead(DatabaseClock):
 
 
 class GroupsOverHttp(OverHttp):
-    """`ahead` is given by the test: a bus whose clock is `Ahead`."""
+    """`ahead` is given by the test: verbs whose clock is `Ahead`."""
 
-    ahead: ClassVar[CommandBus]
+    ahead: ClassVar[Attempts]
 
     def __init__(self) -> None:
         super().__init__()

@@ -18,6 +18,7 @@ from adapters.mapper import EventMapper
 from adapters.verification import compare_inline
 from domain import metering
 from domain.task import STALLS_MAX, StallTask
+from service.attempts import Attempts
 from service.command_bus import CommandBus
 from tests.fault.books import Books
 from tests.integration.http.api import running_api
@@ -93,7 +94,7 @@ def machine_over(dsn: str, folder: Path) -> Iterator[type[GroupsOverHttp]]:
         late = Committer(dsn, EventMapper(), Ahead())
         runner.run(late.start())
         plain = httpx.AsyncClient(base_url=api.url, timeout=30, verify=False)  # noqa: S501
-        ahead = CommandBus(late, api.service.types)
+        ahead = Attempts(CommandBus(late, api.service.types), api.service.types)
         given = {"api": api, "runner": runner, "plain": plain, "ahead": ahead}
         try:
             yield type("Machine", (GroupsOverHttp,), given)
