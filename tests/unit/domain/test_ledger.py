@@ -1,13 +1,10 @@
-"""What each command of a ledger writes, its limits, and the order in which grants burn."""
+"""What each command of a ledger writes, and the order of its refusals."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from domain import ledger
@@ -23,31 +20,19 @@ from domain.errors import (
     NotFound,
 )
 from domain.event import COUNT_MAX, CREDITS_MAX
-from domain.grants import split
-from domain.ledger import (
-    GRANTS_MAX,
-    CaptureHold,
-    CreditLedger,
-    GrantCredits,
-    LedgerCommand,
-    ReleaseHold,
-)
+from domain.ledger import GRANTS_MAX, CaptureHold, CreditLedger, LedgerCommand, ReleaseHold
 from domain.ledger_events import (
     AccountOpened,
     CreditsCaptured,
     CreditsGranted,
     CreditsHeld,
     CreditsReleased,
-    GrantKind,
-    LedgerEvent,
     Slice,
 )
-from domain.plan import Plan
 from domain.task_events import TaskCancelRequested
 from tests.unit.domain.given import (
     ACCOUNT_ID,
     HOLD_ID,
-    NOON,
     OPENING,
     PLAN,
     ROOMY,
@@ -59,16 +44,7 @@ from tests.unit.domain.given import (
     hold,
     metadata,
 )
-
-LATER = NOON + timedelta(hours=1)
-META = metadata(LATER)
-MIDNIGHT = datetime(2025, 3, 2, tzinfo=UTC)
-TICK = timedelta(microseconds=1)
-
-
-def decide_one(before: CreditLedger | None, command: LedgerCommand) -> LedgerEvent:
-    (event,) = ledger.decide(before, command, META)
-    return event
+from tests.unit.domain.ledger_decisions import LATER, META, decide_one, holds, settled
 
 
 def amounts(state: CreditLedger) -> tuple[int, int, int, int, int]:
@@ -308,147 +284,6 @@ def test_settling_one_hold_leaves_the_others() -> None:
     state = after(state, CaptureHold(hold_id=hold(number=1).hold_id, amount=10))
     assert amounts(state) == (50, 15, 25, 10, 2)
     assert set(state.holds) == {HOLD_ID, hold(number=2).hold_id}
-
-
-# Burn order: priority (low number first), then the kind, then the earliest.
-KINDS: list[GrantKind] = ["trial", "promotional", "adjustment", "paid"]
-
-
-def burnt(*grants: GrantCredits) -> list[int]:
-    """Numbers of the grants in the order in which one hold on all of them takes them."""
-    total = sum(g.amount for g in grants)
-    (held,) = a_ledger(*grants, hold(total)).holds.values()
-    return [piece.grant_id.int - 1000 for piece in held.slices]
-
-
-def test_grants_burn_by_priority_first() -> None:
-    assert burnt(
-        grant(1, number=1, priority=100, kind="trial"), grant(1, number=2, priority=99)
-    ) == [2, 1]
-
-
-def test_a_grant_has_the_middle_priority_unless_told_otherwise() -> None:
-    plain = GrantCredits(grant_id=UUID(int=1005), kind="paid", amount=1, source_ref="plain")
-    assert burnt(grant(1, number=1, priority=101), plain, grant(1, number=2, priority=99)) == [
-        2,
-        5,
-        1,
-    ]
-
-
-def test_then_trial_before_promotional_before_adjustment_before_paid() -> None:
-    given_last_first = [grant(1, number=4 - n, kind=kind) for n, kind in enumerate(KINDS[::-1])]
-    assert burnt(*given_last_first) == [1, 2, 3, 4]
-
-
-def test_then_the_earliest_first() -> None:
-    assert burnt(grant(1, number=3), grant(1, number=1), grant(1, number=2)) == [3, 1, 2]
-
-
-def test_a_grant_without_free_credits_is_passed_over() -> None:
-    state = a_ledger(grant(5), grant(5, number=2), hold(5), hold(3, number=1))
-    assert state.holds[hold(number=1).hold_id].slices == (Slice(UUID(int=1002), 3),)
-
-
-def test_a_release_refills_the_grant_that_burns_first() -> None:
-    state = a_ledger(grant(5), grant(5, number=2), hold(5), hold(3, number=1))
-    state = after(state, ReleaseHold(hold_id=HOLD_ID), hold(4, number=2))
-    assert state.holds[hold(number=2).hold_id].slices == (Slice(UUID(int=1001), 4),)
-
-
-slices = st.lists(st.integers(1, 50), min_size=0, max_size=6).map(
-    lambda sizes: tuple(Slice(UUID(int=n), size) for n, size in enumerate(sizes))
-)
-
-
-@given(slices, st.data())
-def test_a_split_parts_the_slices_at_the_amount(
-    pieces: tuple[Slice, ...], data: st.DataObject
-) -> None:
-    amount = data.draw(st.integers(0, sum(piece.amount for piece in pieces)))
-    taken, rest = split(pieces, amount)
-    assert sum(piece.amount for piece in taken) == amount
-    assert all(piece.amount > 0 for piece in (*taken, *rest))
-    credits_in_order = [p.grant_id for p in pieces for _ in range(p.amount)]
-    assert [p.grant_id for p in (*taken, *rest) for _ in range(p.amount)] == credits_in_order
-
-
-# Limits: `PLAN` allows 3 active tasks and 5 a day.
-
-
-def holds(count: int, *, plan: Plan = ROOMY, first: int = 0) -> list[LedgerCommand]:
-    return [hold(0, number=first + number, plan=plan) for number in range(count)]
-
-
-def settled(count: int, *, first: int = 0) -> list[LedgerCommand]:
-    """So many holds, each released at once."""
-    made = holds(count, first=first)
-    return [c for h in made for c in (h, ReleaseHold(hold_id=h.hold_id))]  # type: ignore[union-attr]
-
-
-def test_the_last_active_task_is_taken_and_the_next_refused() -> None:
-    full = a_ledger(*holds(3, plan=PLAN))
-    with pytest.raises(LimitReached) as refusal:
-        ledger.decide(full, hold(0, number=3, plan=PLAN), META)
-    assert (refusal.value.limit, refusal.value.maximum) == ("active_tasks_max", 3)
-    assert refusal.value.retry_after_seconds == 10
-    freed = after(full, ReleaseHold(hold_id=HOLD_ID))
-    assert ledger.decide(freed, hold(0, number=3, plan=PLAN), META)
-
-
-def test_the_last_task_of_the_day_is_taken_and_the_next_refused_until_midnight() -> None:
-    spent = a_ledger(*settled(4), hold(0, number=4, plan=PLAN))
-    next_hold = hold(0, number=5, plan=PLAN)
-    with pytest.raises(LimitReached) as refusal:
-        ledger.decide(spent, next_hold, metadata(MIDNIGHT - TICK))
-    assert (refusal.value.limit, refusal.value.maximum) == ("daily_tasks_max", 5)
-    assert ledger.decide(spent, next_hold, metadata(MIDNIGHT))
-
-
-@pytest.mark.parametrize(
-    ("before_midnight", "seconds"),
-    [(TICK, 1), (timedelta(seconds=1), 2), (timedelta(hours=12), 43_201)],
-)
-def test_the_time_to_wait_for_a_new_day_is_honest(before_midnight: timedelta, seconds: int) -> None:
-    at = MIDNIGHT - before_midnight
-    spent = a_ledger(*settled(5))
-    with pytest.raises(LimitReached) as refusal:
-        ledger.decide(spent, hold(0, number=5, plan=PLAN), metadata(at))
-    wait = refusal.value.retry_after_seconds
-    assert wait == seconds
-    assert ledger.decide(
-        spent, hold(0, number=5, plan=PLAN), metadata(at + timedelta(seconds=wait))
-    )
-
-
-def test_the_day_is_that_of_utc_whatever_the_offset() -> None:
-    east = timezone(timedelta(hours=9))
-    spent = a_ledger(*settled(5), at=datetime(2025, 3, 1, 23, 59, tzinfo=UTC))
-    still_today = datetime(2025, 3, 2, 8, 59, 59, tzinfo=east)
-    with pytest.raises(LimitReached):
-        ledger.decide(spent, hold(0, number=5, plan=PLAN), metadata(still_today))
-    tomorrow = still_today + timedelta(seconds=1)
-    assert after(spent, hold(0, number=5, plan=PLAN), at=tomorrow).day_count == 1
-
-
-def test_a_clock_set_back_does_not_begin_the_day_anew() -> None:
-    """Two processes whose clocks differ around midnight must not double the day's tasks."""
-    spent = a_ledger(*settled(5), at=MIDNIGHT)
-    for back in (TICK, timedelta(days=3)):
-        with pytest.raises(LimitReached) as refusal:
-            ledger.decide(spent, hold(0, number=5, plan=PLAN), metadata(MIDNIGHT - back))
-        wait = timedelta(seconds=refusal.value.retry_after_seconds)
-        assert MIDNIGHT - back + wait > MIDNIGHT + timedelta(days=1)
-    late = after(a_ledger(hold(0), at=MIDNIGHT), hold(0, number=1), at=MIDNIGHT - TICK)
-    assert (late.day, late.day_count) == (MIDNIGHT.date(), 2)
-
-
-@pytest.mark.parametrize("limit", ["active_tasks_max", "daily_tasks_max"])
-def test_a_limit_of_none_at_all_holds_from_the_first_task(limit: str) -> None:
-    plan = replace(PLAN, **{limit: 0})
-    with pytest.raises(LimitReached) as refusal:
-        ledger.decide(a_ledger(grant(5)), hold(1, plan=plan), META)
-    assert refusal.value.limit == limit
 
 
 # Refusals in order: each command breaks the rule of its row and every later one it can.

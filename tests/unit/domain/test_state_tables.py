@@ -1,45 +1,39 @@
 """Each cell of each machine: in every state, every command is a transition, quiet, or refused.
 
 The tables are complete by construction: a state, command or trigger that is added to the domain
-and not listed here fails `test_the_tables_list_every_state_and_command`.
+and not listed in them fails `test_the_tables_list_every_state_and_command`. Those of ledgers are
+tried in `test_ledger_state_tables.py`.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import Any, get_args
 from uuid import UUID
 
 import pytest
 from msgspec import Raw
-from msgspec.structs import replace
 
-from domain import group, ledger, metering, pause, schedule, task
-from domain.errors import DomainError, NotFound
+from domain import group, metering, pause, schedule, task
+from domain.errors import NotFound
 from domain.event import Event, Metadata
-from domain.group import GROUP, CancelGroup, EndMember, Group, GroupCommand, RetryGroup
-from domain.ledger import ACCOUNT, HOLD, CaptureHold, CreditLedger, LedgerCommand, ReleaseHold
-from domain.ledger_events import CreditsCaptured
+from domain.group import GROUP, CancelGroup, EndMember, GroupCommand, RetryGroup
+from domain.ledger import LedgerCommand
 from domain.machines import MACHINES
-from domain.pause import PAUSE, Pause, PauseCommand, PauseQueue, ResumeQueue
+from domain.pause import PAUSE, PauseCommand, PauseQueue, ResumeQueue
 from domain.schedule import SCHEDULE, Schedule, ScheduleCommand
 from domain.task import TASK, Task, TaskCommand
 from tests.unit.domain.given import (
     BROKEN,
     FLAKY,
-    HOLD_ID,
     NEXT_HOLD_ID,
     NOON,
-    OPENING,
     ORIGIN_ID,
     PLAN,
     PRICE,
     a_ledger,
     a_pause,
-    fold_ledger,
     fold_task,
     grant,
-    hold,
     metadata,
     retried_task,
     submission,
@@ -54,188 +48,22 @@ from tests.unit.domain.given_group import (
     group_in,
     starting,
 )
-from tests.unit.domain.given_schedule import (
-    HOUR,
-    HOURLY,
-    creation,
-    fold_schedule,
-    schedule_in,
+from tests.unit.domain.given_schedule import HOUR, HOURLY, creation, fold_schedule, schedule_in
+from tests.unit.domain.state_tables import (
+    ACCOUNT_TABLE,
+    GROUP_TABLE,
+    HOLD_TABLE,
+    PAUSE_TABLE,
+    SCHEDULE_TABLE,
+    TASK_EVENTS,
+    TASK_TABLE,
+    TRIGGERS,
+    assert_next_in_stream,
+    assert_refused_or_quiet,
+    cells,
+    commands_of,
+    states_of,
 )
-
-# A cell is the state that follows, with the event that leads there, or `quiet`, or the refusal.
-TASK_TABLE = """
-command           absent   queued            running           backoff           cancelling        completed         failed            cancelled
-SubmitTask        queued   AlreadyExists     AlreadyExists     AlreadyExists     AlreadyExists     AlreadyExists     AlreadyExists     AlreadyExists
-StartTask         NotFound running           IllegalTransition running           IllegalTransition IllegalTransition IllegalTransition IllegalTransition
-ReachStage        NotFound LeaseLost         running           LeaseLost         IllegalTransition IllegalTransition IllegalTransition IllegalTransition
-ReleaseTask       NotFound LeaseLost         queued            LeaseLost         cancelled         IllegalTransition IllegalTransition IllegalTransition
-StallTask         NotFound LeaseLost         queued            LeaseLost         cancelled         IllegalTransition IllegalTransition IllegalTransition
-StallTask/last    NotFound LeaseLost         failed            LeaseLost         cancelled         IllegalTransition IllegalTransition IllegalTransition
-CompleteTask      NotFound LeaseLost         completed         LeaseLost         completed         quiet             IllegalTransition IllegalTransition
-ReuseResult       NotFound completed         IllegalTransition IllegalTransition IllegalTransition IllegalTransition IllegalTransition IllegalTransition
-FailTask          NotFound LeaseLost         failed            quiet             failed            IllegalTransition quiet             IllegalTransition
-FailTask/flaky    NotFound LeaseLost         backoff           quiet             failed            IllegalTransition quiet             IllegalTransition
-FailTask/last     NotFound LeaseLost         failed            quiet             failed            IllegalTransition quiet             IllegalTransition
-ExpireTask        NotFound failed            failed            failed            cancelled         quiet             quiet             quiet
-ExpireTask/early  NotFound quiet             quiet             quiet             quiet             quiet             quiet             quiet
-CancelTask        NotFound cancelled         cancelling        cancelled         quiet             IllegalTransition IllegalTransition quiet
-ConfirmCancel     NotFound LeaseLost         IllegalTransition LeaseLost         cancelled         IllegalTransition IllegalTransition quiet
-RetryTask         NotFound IllegalTransition IllegalTransition IllegalTransition IllegalTransition IllegalTransition queued            IllegalTransition
-ReachStage/old    NotFound LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost
-ReleaseTask/old   NotFound LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost
-StallTask/old     NotFound LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost
-CompleteTask/old  NotFound LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost
-FailTask/old      NotFound LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost
-ConfirmCancel/old NotFound LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost         LeaseLost
-"""  # noqa: E501 - a table
-TASK_EVENTS = {
-    ("SubmitTask", "queued"): "TaskSubmitted",
-    ("StartTask", "running"): "TaskStarted",
-    ("ReachStage", "running"): "TaskStageReached",
-    ("ReleaseTask", "queued"): "TaskReleased",
-    ("ReleaseTask", "cancelled"): "TaskCancelled",
-    ("StallTask", "queued"): "TaskStalled",
-    ("StallTask", "failed"): "TaskFailed",
-    ("StallTask", "cancelled"): "TaskCancelled",
-    ("CompleteTask", "completed"): "TaskCompleted",
-    ("ReuseResult", "completed"): "TaskCompleted",
-    ("FailTask", "failed"): "TaskFailed",
-    ("FailTask", "backoff"): "TaskAttemptFailed",
-    ("ExpireTask", "failed"): "TaskFailed",
-    ("ExpireTask", "cancelled"): "TaskCancelled",
-    ("CancelTask", "cancelled"): "TaskCancelled",
-    ("CancelTask", "cancelling"): "TaskCancelRequested",
-    ("ConfirmCancel", "cancelled"): "TaskCancelled",
-    ("RetryTask", "queued"): "TaskRetried",
-}
-GROUP_TABLE = """
-command         absent      processing         completed          partial            failed             cancelling         cancelled
-StartGroup      processing  quiet              quiet              quiet              processing         IllegalTransition  processing
-EndMember       NotFound    processing         IllegalTransition  IllegalTransition  IllegalTransition  cancelling         quiet
-EndMember/last  NotFound    completed          quiet              IllegalTransition  IllegalTransition  cancelled          IllegalTransition
-EndMember/lost  NotFound    partial            IllegalTransition  quiet              quiet              cancelled          IllegalTransition
-EndMember/vain  NotFound    failed             IllegalTransition  quiet              quiet              cancelled          IllegalTransition
-CancelGroup     NotFound    cancelling         IllegalTransition  IllegalTransition  IllegalTransition  quiet              quiet
-RetryGroup      NotFound    IllegalTransition  IllegalTransition  processing         processing         IllegalTransition  IllegalTransition
-"""  # noqa: E501 - a table
-ACCOUNT_TABLE = """
-command            absent    open              frozen             closed
-OpenAccount        open      AlreadyExists     AlreadyExists      AlreadyExists
-ChangePlan         NotFound  open              IllegalTransition  IllegalTransition
-FreezeAccount      NotFound  frozen            quiet              IllegalTransition
-UnfreezeAccount    NotFound  quiet             open               IllegalTransition
-CloseAccount       NotFound  AccountUnsettled  AccountUnsettled   quiet
-CloseAccount/idle  NotFound  closed            closed             quiet
-GrantCredits       NotFound  open              frozen             IllegalTransition
-VoidGrant          NotFound  open              frozen             IllegalTransition
-AdjustCredits      NotFound  open              frozen             IllegalTransition
-HoldCredits        NotFound  open              IllegalTransition  IllegalTransition
-ExtendHold         NotFound  open              IllegalTransition  IllegalTransition
-CaptureHold        NotFound  open              frozen             IllegalTransition
-ReleaseHold        NotFound  open              frozen             IllegalTransition
-RefundCapture      NotFound  open              frozen             IllegalTransition
-SettleDue          NotFound  quiet             quiet              quiet
-SettleDue/due      NotFound  open              frozen             quiet
-CloseBooks         NotFound  open              frozen             IllegalTransition
-"""
-# `-`: there is no capture that the command could name.
-HOLD_TABLE = """
-command             absent        held      captured      released      expired       refunded
-ExtendHold          HoldNotFound  held      HoldNotFound  HoldNotFound  HoldNotFound  HoldNotFound
-CaptureHold         HoldNotFound  captured  HoldNotFound  HoldNotFound  HoldNotFound  HoldNotFound
-ReleaseHold         HoldNotFound  released  HoldNotFound  HoldNotFound  HoldNotFound  HoldNotFound
-SettleDue           quiet         expired   quiet         quiet         quiet         quiet
-RefundCapture       -             -         refunded      -             -             IllegalTransition
-RefundCapture/part  -             -         captured      -             -             IllegalTransition
-"""  # noqa: E501 - a table
-SCHEDULE_TABLE = """
-command          absent    active         paused   deleted
-CreateSchedule   active    AlreadyExists  AlreadyExists  AlreadyExists
-PauseSchedule    NotFound  paused         quiet    IllegalTransition
-ResumeSchedule   NotFound  quiet          active   IllegalTransition
-DeleteSchedule   NotFound  deleted        deleted  quiet
-fire             NotFound  active         quiet    quiet
-skip             NotFound  active         quiet    quiet
-"""
-PAUSE_TABLE = """
-command      absent  open    paused
-PauseQueue   paused  paused  quiet
-ResumeQueue  quiet   quiet   open
-"""
-# The trigger that each command pulls; a task's and an account's first command makes the machine.
-TRIGGERS = {
-    "task": {
-        "StartTask": "start",
-        "ReachStage": "reach_stage",
-        "ReleaseTask": "release",
-        "StallTask": "stall",
-        "CompleteTask": "complete",
-        "ReuseResult": "reuse",
-        "FailTask": "fail",
-        "FailTask/flaky": "fail_attempt",
-        "ExpireTask": "expire",
-        "CancelTask": "cancel",
-        "ConfirmCancel": "confirm_cancel",
-        "RetryTask": "retry",
-    },
-    "group": {
-        "StartGroup": "start_again",
-        "EndMember": "end_member",
-        "EndMember/last": "end",
-        "CancelGroup": "cancel",
-        "RetryGroup": "retry",
-    },
-    "account": {
-        "ChangePlan": "change_plan",
-        "FreezeAccount": "freeze",
-        "UnfreezeAccount": "unfreeze",
-        "CloseAccount": "close",
-        "GrantCredits": "grant",
-        "VoidGrant": "void",
-        "AdjustCredits": "adjust",
-        "HoldCredits": "hold",
-        "ExtendHold": "extend",
-        "CaptureHold": "capture",
-        "ReleaseHold": "release",
-        "RefundCapture": "refund",
-        "CloseBooks": "close_books",
-    },
-    "hold": {
-        "ExtendHold": "extend",
-        "CaptureHold": "capture",
-        "ReleaseHold": "release",
-        "SettleDue": "expire",
-        "RefundCapture": "refund",
-    },
-    "schedule": {
-        "PauseSchedule": "pause",
-        "ResumeSchedule": "resume",
-        "DeleteSchedule": "delete",
-        "fire": "fire",
-        "skip": "skip",
-    },
-    "pause": {"PauseQueue": "pause", "ResumeQueue": "resume"},
-}
-Cell = tuple[str, str, str]
-
-
-def cells(table: str) -> list[Cell]:
-    """(command, state, outcome) of each cell."""
-    head, *rows = [line.split() for line in table.strip().splitlines()]
-    assert all(len(row) == len(head) for row in rows)
-    return [
-        (row[0], state, outcome)
-        for row in rows
-        for state, outcome in zip(head[1:], row[1:], strict=True)
-    ]
-
-
-def states_of(table: str) -> list[str]:
-    return table.split("\n")[1].split()[1:]
-
-
-def commands_of(table: str) -> set[str]:
-    return {command for command, _, _ in cells(table)}
 
 
 def names(union: object) -> set[str]:
@@ -359,123 +187,6 @@ def group_before(name: str, status: str) -> Played:
     return group_in(status)
 
 
-LATER = NOON + timedelta(hours=2)
-TO_STATUS: dict[str, tuple[LedgerCommand, ...]] = {
-    "open": (),
-    "frozen": (ledger.FreezeAccount(reason="disputed"),),
-    "closed": (
-        CaptureHold(hold_id=HOLD_ID, amount=PRICE),
-        ledger.CloseAccount(reason="left"),
-    ),
-}
-
-
-def ledger_in(status: str, *, idle: bool = False) -> CreditLedger:
-    """With a grant that expires before LATER and, unless `idle` or closed, an open hold."""
-    expiring = replace(grant(100), expires_at=NOON + timedelta(hours=1))
-    holds = () if idle and status != "closed" else (hold(),)
-    return a_ledger(expiring, *holds, *TO_STATUS[status])
-
-
-def capture_of(amount: int) -> CreditsCaptured:
-    """What was charged of HOLD_ID, as its event tells."""
-    state = a_ledger(grant(100), hold())
-    (event,) = ledger.decide(state, CaptureHold(hold_id=HOLD_ID, amount=amount), metadata())
-    assert isinstance(event, CreditsCaptured)
-    return event
-
-
-def ledger_commands() -> dict[str, LedgerCommand]:
-    return {
-        "OpenAccount": OPENING,
-        "ChangePlan": ledger.ChangePlan(plan="enterprise"),
-        "FreezeAccount": ledger.FreezeAccount(reason="r"),
-        "UnfreezeAccount": ledger.UnfreezeAccount(reason="r"),
-        "CloseAccount": ledger.CloseAccount(reason="r"),
-        "GrantCredits": grant(100, number=2),
-        "VoidGrant": ledger.VoidGrant(grant_id=grant(100).grant_id, reason="r"),
-        "AdjustCredits": ledger.AdjustCredits(
-            adjustment_id=UUID(int=77), amount=-1, source_ref="a", reason="r"
-        ),
-        "HoldCredits": hold(number=2),
-        "ExtendHold": ledger.ExtendHold(hold_id=HOLD_ID, plan=hold().plan, added=1),
-        "CaptureHold": CaptureHold(hold_id=HOLD_ID, amount=PRICE),
-        "ReleaseHold": ReleaseHold(hold_id=HOLD_ID),
-        "RefundCapture": ledger.RefundCapture(capture=capture_of(PRICE), amount=1, reason="r"),
-        "SettleDue": ledger.SettleDue(),
-        "CloseBooks": ledger.CloseBooks(period="2025-03"),
-    }
-
-
-@pytest.mark.parametrize(("name", "status", "outcome"), cells(ACCOUNT_TABLE))
-def test_each_cell_of_the_account(name: str, status: str, outcome: str) -> None:
-    command_name, _, variant = name.partition("/")
-    before = None if status == "absent" else ledger_in(status, idle=variant == "idle")
-    command = ledger_commands()[command_name]
-    at = LATER if variant == "due" else NOON
-    if outcome not in ACCOUNT.states:
-        assert_refused_or_quiet(ledger.decide, before, command, outcome, at)
-        return
-    events = ledger.decide(before, command, metadata(at))
-    state = before
-    for event in events:
-        assert_next_in_stream(event, state, at)
-        state = fold_ledger([event], state)
-    assert state is not None
-    assert state.status == outcome
-
-
-def ledger_with_hold(status: str) -> CreditLedger:
-    """HOLD_ID in a state, out of a grant that lasts; it expires before LATER."""
-    capture = CaptureHold(hold_id=HOLD_ID, amount=PRICE)
-    refund = ledger.RefundCapture(capture=capture_of(PRICE), amount=PRICE, reason="r")
-    settling: dict[str, tuple[LedgerCommand, ...]] = {
-        "absent": (),
-        "held": (),
-        "captured": (capture,),
-        "released": (ReleaseHold(hold_id=HOLD_ID),),
-        "refunded": (capture, refund),
-        "expired": (),
-    }
-    held = () if status == "absent" else (replace(hold(), expires_at=NOON + timedelta(hours=1)),)
-    state = a_ledger(grant(100), *held, *settling[status])
-    if status != "expired":
-        return state
-    return fold_ledger(ledger.decide(state, ledger.SettleDue(), metadata(LATER)), state)
-
-
-@pytest.mark.parametrize(("name", "status", "outcome"), cells(HOLD_TABLE))
-def test_each_cell_of_the_hold(name: str, status: str, outcome: str) -> None:
-    if outcome == "-":
-        return
-    before = ledger_with_hold(status)
-    whole = ledger.RefundCapture(capture=capture_of(PRICE), amount=PRICE, reason="r")
-    commands = ledger_commands() | {
-        "RefundCapture": whole,
-        "RefundCapture/part": replace(whole, amount=1),
-    }
-    at = LATER if name == "SettleDue" else NOON
-    if outcome not in HOLD.states:
-        assert_refused_or_quiet(ledger.decide, before, commands[name], outcome, at)
-        return
-    (event,) = ledger.decide(before, commands[name], metadata(at))
-    assert HOLD_TOPICS[name.split("/", maxsplit=1)[0]] == type(event).TOPIC
-    after = fold_ledger([event], before)
-    assert (HOLD_ID in after.holds) == (outcome == "held")
-    if name.startswith("RefundCapture"):
-        left = PRICE - after.refunds[HOLD_ID].amount
-        assert (left == 0) == (outcome == "refunded")
-
-
-HOLD_TOPICS = {
-    "ExtendHold": "credits.hold_extended",
-    "CaptureHold": "credits.captured",
-    "ReleaseHold": "credits.released",
-    "SettleDue": "credits.hold_expired",
-    "RefundCapture": "credits.refunded",
-}
-
-
 @pytest.mark.parametrize(("name", "status", "outcome"), cells(SCHEDULE_TABLE))
 def test_each_cell_of_the_schedule(name: str, status: str, outcome: str) -> None:
     before = None if status == "absent" else schedule_in(status)
@@ -545,23 +256,3 @@ def test_a_queued_task_of_a_later_run_is_fenced_like_a_new_one() -> None:
         if "token" in command.__struct_fields__:
             assert_refused_or_quiet(task.decide, before, command, "LeaseLost")
         assert before.token == 1, name
-
-
-def assert_refused_or_quiet(
-    decide: Any, before: object, command: object, outcome: str, at: datetime = NOON
-) -> None:
-    if outcome == "quiet":
-        assert decide(before, command, metadata(at)) == ()
-        return
-    with pytest.raises(DomainError) as refusal:
-        decide(before, command, metadata(at))
-    assert type(refusal.value).__name__ == outcome
-
-
-def assert_next_in_stream(
-    event: Event, before: Task | Group | CreditLedger | Schedule | Pause | None, at: datetime = NOON
-) -> None:
-    version = before.version if before else 0
-    stream: UUID | None = before.id if before else event.originator_id
-    assert (event.originator_id, event.originator_version) == (stream, version + 1)
-    assert event.meta == metadata(at)
