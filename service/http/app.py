@@ -1,15 +1,18 @@
-"""The Litestar application: the routes, over the parts of one process."""
+"""The ASGI application: the routes, which all applications share, over the parts of one process."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, MutableMapping
 from contextlib import asynccontextmanager
+from functools import cache
+from traceback import format_exc
 from typing import Any
 
 import structlog
 from litestar import Litestar, Request, Response
 from litestar.exceptions import MethodNotAllowedException
+from litestar.plugins import PluginProtocol
 
 from adapters.api_keys import KEYS_CHANGED
 from adapters.shared_secret import shared_secret
@@ -24,7 +27,7 @@ from service.http.openapi import openapi_bytes
 from service.http.owners import Owners
 from service.http.problem import as_ours
 from service.http.refusals import MethodNotAllowed
-from service.http.route import litestar_handler, refused
+from service.http.route import FRONT, litestar_handler, refused
 from service.http.routes import ROUTES, allowed_methods
 from service.http.streams import Streams
 from service.http.trace import trace_of
@@ -33,7 +36,7 @@ from service.http.waiters import Waiters
 _log = structlog.get_logger(__name__)
 
 
-def create_app(service: Service, stop: asyncio.Event | None = None) -> Litestar:
+def create_app(service: Service, stop: asyncio.Event | None = None) -> App:
     """The API over an open service.
 
     When `stop` is set, requests that wait for a task are answered with what there is, streams and
@@ -41,24 +44,56 @@ def create_app(service: Service, stop: asyncio.Event | None = None) -> Litestar:
     """
     stop = stop or asyncio.Event()
     owners = Owners(service.pool)
-    front = Front(
-        service=service,
-        stop=stop,
-        bodies=Bodies(),
-        waiters=Waiters(
-            service.pool, service.wakeup.watch(), poll_seconds=service.settings.poll_seconds
-        ),
-        estimates=Estimates(service.pool),
-        cursors=Cursors(),
-        owners=owners,
-        streams=Streams(service, owners),
-        metrics=Metrics(),
-        in_flight=InFlight(),
-        openapi=openapi_bytes(),
+    return App(
+        Front(
+            service=service,
+            stop=stop,
+            bodies=Bodies(),
+            waiters=Waiters(
+                service.pool, service.wakeup.watch(), poll_seconds=service.settings.poll_seconds
+            ),
+            estimates=Estimates(service.pool),
+            cursors=Cursors(),
+            owners=owners,
+            streams=Streams(service, owners),
+            metrics=Metrics(),
+            in_flight=InFlight(),
+            openapi=openapi_bytes,
+        )
     )
 
+
+class App:
+    """Hands requests to the routes, and lets the loops of its `Front` live as long as it does."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._routes = litestar_routes()
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        scope[FRONT] = self._front
+        await self._routes(scope, receive, send)  # type: ignore[arg-type]
+
+    async def _live(self, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's
+        await receive()
+        step = "startup"
+        try:
+            async with self._loops():
+                await send({"type": "lifespan.startup.complete"})
+                step = "shutdown"
+                await receive()
+        except BaseException:
+            await send({"type": f"lifespan.{step}.failed", "message": format_exc()})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})
+
     @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+    async def _loops(self) -> AsyncIterator[None]:
+        front = self._front
+        service = front.service
         front.cursors.use(await shared_secret(service.pool, PURPOSE))
         async with _running(
             front.waiters.run(),
@@ -69,13 +104,24 @@ def create_app(service: Service, stop: asyncio.Event | None = None) -> Litestar:
         ):
             yield
 
-    return Litestar(
-        [litestar_handler(route, front) for route in ROUTES],
-        lifespan=[lifespan],
+
+@cache
+def litestar_routes() -> Litestar:
+    """All routes, made once: that takes as long as answering a hundred requests."""
+    return _Routes(
+        [litestar_handler(route) for route in ROUTES],
         exception_handlers={Exception: _refuse},
         openapi_config=None,
         logging_config=None,
     )
+
+
+class _Routes(Litestar):
+    """Litestar without its plugins: they serve a reading of requests that is not used here."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return plugins
 
 
 def _refuse(request: Request[Any, Any, Any], raised: Exception) -> Response[bytes]:

@@ -48,7 +48,8 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     streams: Streams
     metrics: Metrics
     in_flight: InFlight
-    openapi: bytes
+    openapi: Callable[[], bytes]
+    """Makes the document when it is first asked for, which takes longer than a start should."""
 
 
 class Reply(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
@@ -86,7 +87,7 @@ _ASSETS: Mapping[str, _Asset] = MappingProxyType(
 @route("GET", "/openapi.json", scopes=OPEN, answers={200: None}, media=("application/json",))
 async def get_openapi(call: Call) -> Answer:
     """The OpenAPI document that is read here."""
-    return Answer(200, call.front.openapi, [_KEEP])
+    return Answer(200, await asyncio.to_thread(call.front.openapi), [_KEEP])
 
 
 @route("GET", "/docs", scopes=OPEN, answers={200: None}, media=(HTML.decode(),))

@@ -36,6 +36,8 @@ from service.http.trace import Trace
 Method = Literal["GET", "POST"]
 Handler = Callable[..., Awaitable[Answer]]
 INTERNAL_STATUS_MIN = 500
+FRONT = "tallystick.front"
+"""Where the scope of a request holds the `Front` of the application that it came to."""
 _log = structlog.get_logger(__name__)
 
 USER: frozenset[Scope] = frozenset({"user"})
@@ -126,10 +128,10 @@ def route(  # noqa: PLR0913 - each is a part of the declaration
     return declare
 
 
-def litestar_handler(declared: Route, front: Front) -> HTTPRouteHandler:
-    """The route as Litestar wants it."""
+def litestar_handler(declared: Route) -> HTTPRouteHandler:
+    """The route as Litestar wants it, for requests whose scope says what to work with: `FRONT`."""
     path = declared.path.replace("}", ":str}")
-    carry_out = _Carrier(declared, front)
+    carry_out = _Carrier(declared)
 
     async def handle(request: Request[Any, Any, Any]) -> ASGIApp:
         return await carry_out(request.scope, request.receive)
@@ -142,12 +144,8 @@ def litestar_handler(declared: Route, front: Front) -> HTTPRouteHandler:
 class _Carrier:
     """Carries out the requests of one route; every one is answered, whatever is raised."""
 
-    def __init__(self, declared: Route, front: Front) -> None:
-        settings = front.service.settings
+    def __init__(self, declared: Route) -> None:
         self._route = declared
-        self._front = front
-        self._bytes_max = settings.http_body_bytes_max
-        self._depth_max = settings.json_depth_max
         self._decoder: msgspec.json.Decoder[Any] | None = (
             msgspec.json.Decoder(declared.given) if declared.given and declared.reads_body else None
         )
@@ -155,7 +153,8 @@ class _Carrier:
     async def __call__(self, scope: Any, receive: Any) -> ASGIApp:  # noqa: ANN401 - ASGI's
         began = time.perf_counter()
         declared = self._route
-        call = Call(self._front, scope, receive, declared.path)
+        front: Front = scope[FRONT]
+        call = Call(front, scope, receive, declared.path)
         trace = call.trace
         structlog.contextvars.bind_contextvars(trace_id=trace.trace_id)
         try:
@@ -168,13 +167,13 @@ class _Carrier:
             answer.headers += call.left
         answer.headers.append((b"traceparent", trace.parent))
         seconds = time.perf_counter() - began
-        self._front.metrics.observe(declared.method, declared.path, answer.status, seconds)
+        front.metrics.observe(declared.method, declared.path, answer.status, seconds)
         return answer
 
     async def _answer(self, call: Call, scope: Any) -> Answer:  # noqa: ANN401 - ASGI's
         declared = self._route
         if declared.scopes:
-            keys = self._front.service.keys
+            keys = call.service.keys
             call.key = await authenticate(keys, call.headers.get(b"authorization"))
             if call.key.scope not in declared.scopes:
                 raise Forbidden(call.key.scope, declared.scopes)
@@ -191,11 +190,13 @@ class _Carrier:
         empty = b"transfer-encoding" not in headers and headers.get(b"content-length", b"0") == b"0"
         if not (empty and declared.given_optional):
             guard_media(headers)
-        call.body = await self._front.bodies.read(call.receive, headers, self._bytes_max)
+        settings = call.service.settings
+        bytes_max = settings.http_body_bytes_max
+        call.body = await call.front.bodies.read(call.receive, headers, bytes_max)
         if not call.body and declared.given_optional:
             assert declared.given is not None
             return declared.given()
-        return decode_body(call.body, decoder, self._depth_max, foreign=declared.foreign)
+        return decode_body(call.body, decoder, settings.json_depth_max, foreign=declared.foreign)
 
 
 def _cut_off(declared: Route) -> TallystickError:
