@@ -47,7 +47,8 @@ class GrantCredits(msgspec.Struct, frozen=True, kw_only=True):
     """The same `source_ref` twice is one grant. `apart`: a stream of its own remembers it.
 
     `rolls_over` names a grant that ends with this one: its free credits expire, and up to
-    `rollover_max` of them are added to the new grant.
+    `rollover_max` of them are added to the new grant. What is held or was charged of it is voided
+    when it comes back. One that is not effective yet goes on.
     """
 
     grant_id: UUID

@@ -68,7 +68,9 @@ class CreditsGranted(Event, frozen=True, kw_only=True):
     """Credits came in. `source_ref` names the payment or promotion, once per account.
 
     They can be held from `effective_at` until `expires_at`. `rolled_over` of them came from the
-    grant before, where they expired. With `apart` a stream of its own remembers `source_ref`.
+    grant before, where they expired; `rolls_over` is that grant, which ended with this one: what
+    was held or charged of it goes as voided when it comes back. With `apart` a stream of its own
+    remembers `source_ref`.
     """
 
     TOPIC: ClassVar[str] = "credits.granted"
@@ -83,6 +85,7 @@ class CreditsGranted(Event, frozen=True, kw_only=True):
     expires_at: Timestamp | None = None
     rolled_over: Credits = 0
     apart: bool = False
+    rolls_over: UUID | None = None
 
 
 class CreditsMatured(Event, frozen=True, kw_only=True):

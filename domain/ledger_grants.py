@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from uuid import UUID
 
 from domain.errors import AlreadyExists, InsufficientCredits, InvalidInput, LimitReached, NotFound
 from domain.event import COUNT_MAX, CREDITS_MAX
@@ -11,6 +12,7 @@ from domain.ledger_book import Book, gone_of, guard_slices
 from domain.ledger_commands import AdjustCredits, GrantCredits, VoidGrant
 from domain.ledger_events import CreditsExpired, CreditsGranted, CreditsVoided, Grant, Slice
 from domain.ledger_machines import ACCOUNT, ACTIVE_RETRY_SECONDS, GRANTS_MAX, VOIDED_MAX
+from domain.ledger_state import CreditLedger
 
 
 def granted(book: Book, command: GrantCredits) -> None:
@@ -21,13 +23,16 @@ def granted(book: Book, command: GrantCredits) -> None:
         return
     if any(grant.id == command.grant_id for grant in ledger.grants):
         raise AlreadyExists("There is a grant of that id already.")
-    rolled = _rolled_over(book, command)
+    ended = _ended(ledger, command.rolls_over)
+    rolled = _rolled_over(book, ended, command.rollover_max)
     amount = command.amount + rolled
     ledger = book.ledger
     if ledger.balance.granted + amount > CREDITS_MAX:
         raise InvalidInput("The account would hold too many credits.", ("/amount", "is too large"))
     if len(ledger.grants) >= GRANTS_MAX:
         raise LimitReached("grants_max", GRANTS_MAX, ACTIVE_RETRY_SECONDS)
+    if ended is not None:
+        _guard_voided(book)
     book.write(
         CreditsGranted,
         grant_id=command.grant_id,
@@ -40,6 +45,7 @@ def granted(book: Book, command: GrantCredits) -> None:
         expires_at=command.expires_at,
         rolled_over=rolled,
         apart=command.apart,
+        rolls_over=ended,
     )
 
 
@@ -55,13 +61,22 @@ def _guard_grant(command: GrantCredits, at: datetime) -> None:
         raise InvalidInput("The grant would be gone at once.", ("/expires_at", "is too early"))
 
 
-def _rolled_over(book: Book, command: GrantCredits) -> int:
-    """End the grant that this one follows; how many of its credits are carried over."""
+def _ended(ledger: CreditLedger, grant_id: UUID | None) -> UUID | None:
+    """The grant, if it ends now, also if all of it is spent: one to come goes on, one gone is."""
+    if grant_id is None or grant_id in ledger.voided:
+        return None
+    if any(grant.id == grant_id and grant.pending for grant in ledger.grants):
+        return None
+    return grant_id
+
+
+def _rolled_over(book: Book, ended: UUID | None, credits_max: int) -> int:
+    """Let what is free of a grant that ends expire; how many of its credits are carried over."""
     for grant in book.ledger.grants:
-        if grant.id == command.rolls_over and grant.remaining and not grant.pending:
+        if grant.id == ended and grant.remaining:
             gone = gone_of(book.ledger.overdrawn, grant.remaining)
             book.write(CreditsExpired, **gone, slices=(Slice(grant.id, grant.remaining),))
-            return min(gone["amount"], command.rollover_max)
+            return min(gone["amount"], credits_max)
     return 0
 
 

@@ -60,4 +60,4 @@ REFUND_DAYS_MAX = 400
 REFUNDS_MAX = 20_000
 """Most captures with refunds in one ledger; closing its books lets go of those too old for more."""
 VOIDED_MAX = 20_000
-"""Most grants of one ledger that operators take back, ever."""
+"""Most grants of one ledger that operators take back or let others follow, ever."""

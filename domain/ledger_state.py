@@ -49,10 +49,10 @@ class CreditLedger(msgspec.Struct, frozen=True, kw_only=True):
     Open holds are the account's active tasks; `expiring` are those with an end of their own.
     `day_count` counts the tasks that were held for in `day`, the latest UTC day with a hold, so a
     clock set back does not begin a day anew. `overdrawn` is what no grant covers of what is held or
-    charged; `voided` are the grants that were taken back. `refunds` is what was given back of each
-    capture of the last `REFUND_DAYS_MAX` days. `told_at` is the threshold that the owner was told
-    of falling below, `told_exhausted` whether of having nothing left; `period` the last one that
-    was closed. `held_slices` counts the slices of all open holds.
+    charged; `voided` are the grants that were taken back or followed. `refunds` is what was given
+    back of each capture of the last `REFUND_DAYS_MAX` days. `told_at` is the threshold that the
+    owner was told of falling below, `told_exhausted` whether of having nothing left; `period` the
+    last one that was closed. `held_slices` counts the slices of all open holds.
     """
 
     balance: Balance
@@ -164,9 +164,14 @@ def _lasting(ledger: CreditLedger, at: datetime) -> int:
 
 
 def _granted(ledger: CreditLedger, event: CreditsGranted) -> Fields:
+    grants, voided = ledger.grants, ledger.voided
+    if event.rolls_over is not None:
+        grants = _with(grants, event.rolls_over, voided=True)
+        voided = voided.set(event.rolls_over, None)
     return {
-        "grants": with_grant(ledger.grants, event),
+        "grants": with_grant(grants, event),
         "source_refs": _references(ledger, event),
+        "voided": voided,
     }
 
 

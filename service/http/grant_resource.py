@@ -19,8 +19,8 @@ HoldId = Annotated[str, Meta(pattern="^hold_[0-9a-f]{32}$")]
 class GrantResource(msgspec.Struct, frozen=True, kw_only=True):
     """Credits that came in: `remaining` can be held, `held` is inside open holds.
 
-    While it is `pending`, from `effective_at` on, nothing of it can be held. Of a `voided` one only
-    what is held is left, and goes when it comes back.
+    While it is `pending`, from `effective_at` on, nothing of it can be held. Of a `voided` one, or
+    one that another grant followed, only what is held is left, and goes when it comes back.
     """
 
     id: GrantId

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from itertools import count
 from typing import Any
+from uuid import UUID
 
 import pytest
 from immutables import Map
@@ -24,6 +25,7 @@ from domain.event import Event
 from domain.ledger import CreditLedger
 from domain.ledger_book import Book
 from domain.ledger_events import (
+    CreditsGranted,
     CreditsLow,
     CreditsMatured,
     CreditsReleased,
@@ -123,11 +125,26 @@ def rollover_carries_all(patch: Patch) -> None:
 
 
 def rollover_keeps_the_grant_before(patch: Patch) -> None:
-    def generous(book: Book, command: ledger.GrantCredits) -> int:
-        free = sum(g.remaining for g in book.ledger.grants if g.id == command.rolls_over)
-        return min(free, command.rollover_max)
+    def generous(book: Book, ended: UUID | None, credits_max: int) -> int:
+        free = sum(g.remaining for g in book.ledger.grants if g.id == ended)
+        return min(free, credits_max)
 
     patch.setattr(ledger_grants, "_rolled_over", generous)
+
+
+def rollover_leaves_held_usable(patch: Patch) -> None:
+    change_fold(
+        patch,
+        CreditsGranted,
+        lambda before, event, after: replace(
+            after,
+            voided=before.voided,
+            grants=tuple(
+                replace(grant, voided=grant.voided and grant.id != event.rolls_over)
+                for grant in after.grants
+            ),
+        ),
+    )
 
 
 def adjusted_twice(patch: Patch) -> None:
@@ -255,6 +272,7 @@ TIME_BUGS: list[Callable[[Patch], None]] = [
     voided_again,
     rollover_carries_all,
     rollover_keeps_the_grant_before,
+    rollover_leaves_held_usable,
     adjusted_twice,
     settled_out_of_order,
     one_trial_too_many,

@@ -239,8 +239,9 @@ class PlainLedger:
 
     def carried_over(self, follows: UUID | None, carried_max: int) -> int:
         grant = None if follows is None else self.named(follows)
-        if grant is None or grant.waiting:
+        if grant is None or grant.waiting or grant.void:
             return 0
+        grant.void = True
         paying = min(grant.free, max(self.owed, 0))
         lost = grant.free - paying
         self.owed -= paying

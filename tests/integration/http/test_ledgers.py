@@ -285,6 +285,20 @@ async def test_a_plan_rolls_over_what_is_left(books: Books) -> None:
     assert grant["remaining"] == 140
 
 
+async def test_no_hold_carries_more_over_than_a_rollover_allows(books: Books) -> None:
+    [old] = await books.items("grants")
+    hold_id, charged = await books.hold(CREDITS - 30), await books.captured(20)
+    new = {"amount": 100, "kind": "paid", "source_ref": "june", "rolls_over": old["id"]}
+    account = await books.done("grants", new | {"rollover_max": 40})
+    assert (account["available"], account["expired"]) == (110, 10)
+
+    assert (await books.done(f"holds/{hold_id}/release"))["available"] == 110
+    account = await books.done("refunds", {"hold_id": charged})
+    assert (account["available"], account["voided"]) == (110, CREDITS - 10)
+    comparison = await compare_inline(books.api.service.dsn, EventMapper())
+    assert (comparison.complete, comparison.differences) == (True, ())
+
+
 async def test_adjustments_go_both_ways_once_each(books: Books) -> None:
     down = {"amount": -20, "source_ref": "ticket-9"}
     for _ in range(2):

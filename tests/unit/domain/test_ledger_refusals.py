@@ -181,6 +181,11 @@ ROWS: list[Row] = [
     ("already_exists", FULL, grant(1, source_ref="another")),
     ("invalid_input /amount is too large", FULL, grant(1, number=2)),
     ("limit_reached grants_max 10000", MANY, grant(1, number=2)),
+    (
+        "limit_reached voided_max 20000",
+        VOIDING,
+        replace(grant(1, number=2), rolls_over=GRANT_ID),
+    ),
     # What is taken back.
     ("illegal_transition void closed", CLOSED, VoidGrant(grant_id=NOBODYS, reason="")),
     ("not_found grant", VOIDING, VoidGrant(grant_id=NOBODYS, reason="")),

@@ -11,14 +11,23 @@ from domain import ledger
 from domain.errors import InvalidInput, NotFound
 from domain.ledger import (
     AdjustCredits,
+    CaptureHold,
     CloseAccount,
     ExtendHold,
+    GrantCredits,
     LedgerCommand,
+    RefundCapture,
     ReleaseHold,
     SettleDue,
     VoidGrant,
 )
-from domain.ledger_events import CreditsExhausted, CreditsLow, LedgerEvent
+from domain.ledger_events import (
+    CreditsCaptured,
+    CreditsExhausted,
+    CreditsGranted,
+    CreditsLow,
+    LedgerEvent,
+)
 from tests.unit.domain.given import (
     HOLD_ID,
     NEXT_HOLD_ID,
@@ -85,6 +94,48 @@ def test_an_extension_makes_no_hold_shorter(ends: object) -> None:
         with pytest.raises(InvalidInput) as refusal:
             ledger.decide(before, command, metadata())
         assert refusal.value.errors == (("/expires_at", "is before its end"),)
+
+
+@pytest.mark.parametrize("way", ["released", "refunded"])
+def test_what_comes_back_to_a_grant_that_was_followed_goes(way: str) -> None:
+    """Or a hold at the right moment would carry more over than the rollover allows."""
+    may = grant(20)
+    june = replace(grant(50, number=2), rolls_over=may.grant_id, rollover_max=4)
+    if way == "released":
+        before = after(a_ledger(may, hold(12)), june)
+        assert (before.balance.available, before.balance.expired) == (54, 8)
+        now = after(before, ReleaseHold(hold_id=HOLD_ID))
+    else:
+        [held] = ledger.decide(a_ledger(may), hold(20), metadata())[:1]
+        charging = ledger.evolve(a_ledger(may), held)
+        [capture] = ledger.decide(charging, CaptureHold(hold_id=HOLD_ID, amount=12), metadata())
+        assert isinstance(capture, CreditsCaptured)
+        before = after(ledger.evolve(charging, capture), june)
+        assert (before.balance.available, before.balance.expired) == (54, 8)
+        spent = {may.grant_id: _event_of(may)}
+        now = after(before, RefundCapture(capture=capture, amount=12, reason="r", grants=spent))
+    assert (now.balance.available, now.balance.voided) == (54, 12)
+    assert [(left.id, left.remaining) for left in now.grants] == [(june.grant_id, 54)]
+
+
+def _event_of(command: GrantCredits) -> CreditsGranted:
+    *_, event = ledger.decide(a_ledger(), command, metadata())
+    assert isinstance(event, CreditsGranted)
+    return event
+
+
+def test_a_grant_that_is_to_come_goes_on_when_another_follows_it() -> None:
+    later = replace(grant(20), effective_at=NOON + HOUR)
+    june = replace(grant(50, number=2), rolls_over=later.grant_id, rollover_max=4)
+    before = after(a_ledger(later), june)
+    now = after(before, SettleDue(), at=NOON + HOUR)
+    assert (before.balance.available, before.balance.pending, now.balance.available) == (50, 20, 70)
+
+
+def test_a_grant_cannot_follow_itself_out_of_the_ledger() -> None:
+    own = replace(grant(20), rolls_over=grant(20).grant_id, rollover_max=9)
+    now = after(a_ledger(), own)
+    assert (now.balance.available, [left.voided for left in now.grants]) == (20, [False])
 
 
 def test_an_extension_may_only_add() -> None:
