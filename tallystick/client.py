@@ -15,34 +15,17 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
-import msgspec
 
 from tallystick import exchange
 from tallystick.errors import ApiError, Unreachable, WaitTimeout
 from tallystick.exchange import Address, Call, RetryPolicy
 from tallystick.groups import AsyncGroups, Groups
-from tallystick.handler import FailureType
 from tallystick.live import follow, follow_async
-from tallystick.models import (
-    Account,
-    BulkRetry,
-    Grant,
-    HistoryEntry,
-    Hold,
-    Page,
-    Plan,
-    Priority,
-    Quote,
-    StatementLine,
-    StatementSummary,
-    StreamEvent,
-    Task,
-    TaskStatus,
-    TaskType,
-)
+from tallystick.models import Page, StreamEvent, Task
 from tallystick.pieces import Reading, pieces, pieces_async
 from tallystick.schedules import AsyncSchedules, Schedules
 from tallystick.stream import Following
+from tallystick.verbs import Verbs, calls, calls_async, lists, lists_async
 from tallystick.waiting import PASSING, POLL_SECONDS, E, Waiting
 
 T = TypeVar("T")
@@ -76,31 +59,21 @@ class Client:
         self.schedules = Schedules(self._call, self._pages)
         self.groups = Groups(self._call, self._pages, self._wait, self._watch)
 
-    def submit(
-        self,
-        type: str,  # noqa: A002 - the field's name
-        input: Mapping[str, Any] | msgspec.Struct,  # noqa: A002
-        *,
-        priority: Priority = "normal",
-        project: str | None = None,
-        not_before: datetime | None = None,
-        cache: bool = True,
-        idempotency_key: str | None = None,
-    ) -> Task:
-        """Hold the type's price and queue the task.
-
-        It comes back completed where a result of the same input could be reused; `cache=False` has
-        it worked on anew.
-
-        Without a key of your own each call is one submission; give one to make calls that repeat
-        (after a crash of yours) the same submission, for 7 days.
-        """
-        body = exchange.submission(type, input, priority, project, not_before, cache=cache)
-        return self._call(exchange.post("/v1/tasks", body, key=idempotency_key), Task)
-
-    def get(self, task_id: str) -> Task:
-        """The task as it is now."""
-        return self._call(exchange.get(exchange.task_path(task_id)), Task)
+    submit = calls(Verbs.submit)
+    get = calls(Verbs.get)
+    list = lists(Verbs.list)
+    cancel = calls(Verbs.cancel)
+    retry = calls(Verbs.retry)
+    retry_failed = calls(Verbs.retry_failed)
+    history = lists(Verbs.history)
+    account = calls(Verbs.account)
+    statement = lists(Verbs.statement)
+    statement_summary = calls(Verbs.statement_summary)
+    grants = lists(Verbs.grants)
+    holds = lists(Verbs.holds)
+    quote = calls(Verbs.quote)
+    task_types = lists(Verbs.task_types)
+    plans = lists(Verbs.plans)
 
     def wait(self, task_id: str, *, timeout_seconds: float) -> Task:
         """The task when it has ended, in whatever way. Raises `WaitTimeout` with its last state."""
@@ -137,95 +110,6 @@ class Client:
         )
         return follow(self._http, following, self._pause)
 
-    def list(
-        self,
-        *,
-        status: Sequence[TaskStatus] = (),
-        type: str | None = None,  # noqa: A002 - the field's name
-        project: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-    ) -> Iterator[Task]:
-        """The account's tasks that fit, newest first, read page by page as they are asked for."""
-        query = exchange.filters(status, type, project, created_after, created_before)
-        return self._pages("/v1/tasks", query, Task)
-
-    def cancel(self, task_id: str, *, reason: str = "", idempotency_key: str | None = None) -> Task:
-        """Cancel a queued task at once, or ask the worker of a running one to stop."""
-        path = exchange.task_path(task_id, "cancel")
-        return self._call(exchange.post(path, {"reason": reason}, key=idempotency_key), Task)
-
-    def retry(self, task_id: str, *, idempotency_key: str | None = None) -> Task:
-        """Run a failed task again, with a new hold."""
-        path = exchange.task_path(task_id, "retry")
-        return self._call(exchange.post(path, {}, key=idempotency_key), Task)
-
-    def retry_failed(  # noqa: PLR0913 - each is a condition
-        self,
-        tasks: Sequence[str] = (),
-        *,
-        type: Sequence[str] = (),  # noqa: A002 - the field's name
-        project: str | None = None,
-        failure_type: Sequence[FailureType] = (),
-        failed_after: datetime | None = None,
-        failed_before: datetime | None = None,
-        tasks_max: int = exchange.RETRIES_MAX,
-        preview: bool = False,
-        idempotency_key: str | None = None,
-    ) -> BulkRetry:
-        """Retry as many failed tasks as credits and limits allow, the first to fail first.
-
-        Those named, else those that fit; with `preview` it is only told what would be.
-        """
-        body = exchange.retries(
-            tasks,
-            type,
-            project,
-            failure_type,
-            failed_after,
-            failed_before,
-            tasks_max,
-            preview=preview,
-        )
-        return self._call(exchange.post("/v1/tasks/retries", body, key=idempotency_key), BulkRetry)
-
-    def history(self, task_id: str) -> Iterator[HistoryEntry]:
-        """The facts of the task's life, in order."""
-        return self._pages(exchange.task_path(task_id, "history"), {}, HistoryEntry)
-
-    def account(self, *, at: int | datetime | None = None) -> Account:
-        """The key's own account and its balance.
-
-        With `at`, a version or a time, it is what it was then, with grants and holds in `as_of`.
-        """
-        return self._call(exchange.get("/v1/account", exchange.as_of(at)), Account)
-
-    def statement(
-        self,
-        *,
-        period: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> Iterator[StatementLine]:
-        """The account's movements of credits, newest first.
-
-        Of a `period`, a month (UTC) such as 2026-11, or with `since` <= at < `until`.
-        """
-        query = exchange.period_query(period, since, until)
-        return self._pages("/v1/account/statement", query, StatementLine)
-
-    def statement_summary(
-        self,
-        *,
-        period: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> StatementSummary:
-        """What the account had at the begin and end of that time, and the totals between."""
-        query = exchange.period_query(period, since, until)
-        call = exchange.get("/v1/account/statement/summary", query)
-        return self._call(call, StatementSummary)
-
     def statement_csv(
         self,
         *,
@@ -239,34 +123,6 @@ class Client:
         """
         query = exchange.period_query(period, since, until)
         return self._pieces(exchange.get("/v1/account/statement.csv", query))
-
-    def grants(self) -> Iterator[Grant]:
-        """The account's grants with credits left, in the order in which they are spent."""
-        return self._pages("/v1/account/grants", {}, Grant)
-
-    def holds(self) -> Iterator[Hold]:
-        """The account's open holds, by their ids."""
-        return self._pages("/v1/account/holds", {}, Hold)
-
-    def quote(
-        self,
-        type: str,  # noqa: A002 - the field's name
-        input: Mapping[str, Any] | msgspec.Struct,  # noqa: A002
-        *,
-        priority: Priority = "normal",
-        cache: bool = True,
-    ) -> Quote:
-        """What a task would cost, and whether it would be accepted now; nothing is held."""
-        body = exchange.submission(type, input, priority, None, None, cache=cache)
-        return self._call(exchange.post("/v1/quotes", body, key=None), Quote)
-
-    def task_types(self) -> Iterator[TaskType]:
-        """What can be submitted."""
-        return self._pages("/v1/task-types", {}, TaskType)
-
-    def plans(self) -> Iterator[Plan]:
-        """What accounts are allowed, plan by plan."""
-        return self._pages("/v1/plans", {}, Plan)
 
     def close(self) -> None:
         """Let go of the connections; calls that are pausing end with `Unreachable`."""
@@ -373,24 +229,21 @@ class AsyncClient:
         self.schedules = AsyncSchedules(self._call, self._pages)
         self.groups = AsyncGroups(self._call, self._pages, self._wait, self._watch)
 
-    async def submit(
-        self,
-        type: str,  # noqa: A002 - the field's name
-        input: Mapping[str, Any] | msgspec.Struct,  # noqa: A002
-        *,
-        priority: Priority = "normal",
-        project: str | None = None,
-        not_before: datetime | None = None,
-        cache: bool = True,
-        idempotency_key: str | None = None,
-    ) -> Task:
-        """As `Client.submit`."""
-        body = exchange.submission(type, input, priority, project, not_before, cache=cache)
-        return await self._call(exchange.post("/v1/tasks", body, key=idempotency_key), Task)
-
-    async def get(self, task_id: str) -> Task:
-        """The task as it is now."""
-        return await self._call(exchange.get(exchange.task_path(task_id)), Task)
+    submit = calls_async(Verbs.submit)
+    get = calls_async(Verbs.get)
+    list = lists_async(Verbs.list)
+    cancel = calls_async(Verbs.cancel)
+    retry = calls_async(Verbs.retry)
+    retry_failed = calls_async(Verbs.retry_failed)
+    history = lists_async(Verbs.history)
+    account = calls_async(Verbs.account)
+    statement = lists_async(Verbs.statement)
+    statement_summary = calls_async(Verbs.statement_summary)
+    grants = lists_async(Verbs.grants)
+    holds = lists_async(Verbs.holds)
+    quote = calls_async(Verbs.quote)
+    task_types = lists_async(Verbs.task_types)
+    plans = lists_async(Verbs.plans)
 
     async def wait(self, task_id: str, *, timeout_seconds: float) -> Task:
         """The task when it has ended, in whatever way. Raises `WaitTimeout` with its last state."""
@@ -426,96 +279,6 @@ class AsyncClient:
         )
         return follow_async(self._http, following)
 
-    def list(
-        self,
-        *,
-        status: Sequence[TaskStatus] = (),
-        type: str | None = None,  # noqa: A002 - the field's name
-        project: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-    ) -> AsyncIterator[Task]:
-        """The account's tasks that fit, newest first, read page by page as they are asked for."""
-        query = exchange.filters(status, type, project, created_after, created_before)
-        return self._pages("/v1/tasks", query, Task)
-
-    async def cancel(
-        self, task_id: str, *, reason: str = "", idempotency_key: str | None = None
-    ) -> Task:
-        """Cancel a queued task at once, or ask the worker of a running one to stop."""
-        path = exchange.task_path(task_id, "cancel")
-        return await self._call(exchange.post(path, {"reason": reason}, key=idempotency_key), Task)
-
-    async def retry(self, task_id: str, *, idempotency_key: str | None = None) -> Task:
-        """Run a failed task again, with a new hold."""
-        path = exchange.task_path(task_id, "retry")
-        return await self._call(exchange.post(path, {}, key=idempotency_key), Task)
-
-    async def retry_failed(  # noqa: PLR0913 - each is a condition
-        self,
-        tasks: Sequence[str] = (),
-        *,
-        type: Sequence[str] = (),  # noqa: A002 - the field's name
-        project: str | None = None,
-        failure_type: Sequence[FailureType] = (),
-        failed_after: datetime | None = None,
-        failed_before: datetime | None = None,
-        tasks_max: int = exchange.RETRIES_MAX,
-        preview: bool = False,
-        idempotency_key: str | None = None,
-    ) -> BulkRetry:
-        """As `Client.retry_failed`."""
-        body = exchange.retries(
-            tasks,
-            type,
-            project,
-            failure_type,
-            failed_after,
-            failed_before,
-            tasks_max,
-            preview=preview,
-        )
-        return await self._call(
-            exchange.post("/v1/tasks/retries", body, key=idempotency_key), BulkRetry
-        )
-
-    def history(self, task_id: str) -> AsyncIterator[HistoryEntry]:
-        """The facts of the task's life, in order."""
-        return self._pages(exchange.task_path(task_id, "history"), {}, HistoryEntry)
-
-    async def account(self, *, at: int | datetime | None = None) -> Account:
-        """The key's own account and its balance.
-
-        With `at`, a version or a time, it is what it was then, with grants and holds in `as_of`.
-        """
-        return await self._call(exchange.get("/v1/account", exchange.as_of(at)), Account)
-
-    def statement(
-        self,
-        *,
-        period: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> AsyncIterator[StatementLine]:
-        """The account's movements of credits, newest first.
-
-        Of a `period`, a month (UTC) such as 2026-11, or with `since` <= at < `until`.
-        """
-        query = exchange.period_query(period, since, until)
-        return self._pages("/v1/account/statement", query, StatementLine)
-
-    async def statement_summary(
-        self,
-        *,
-        period: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> StatementSummary:
-        """What the account had at the begin and end of that time, and the totals between."""
-        query = exchange.period_query(period, since, until)
-        call = exchange.get("/v1/account/statement/summary", query)
-        return await self._call(call, StatementSummary)
-
     def statement_csv(
         self,
         *,
@@ -529,34 +292,6 @@ class AsyncClient:
         """
         query = exchange.period_query(period, since, until)
         return self._pieces(exchange.get("/v1/account/statement.csv", query))
-
-    def grants(self) -> AsyncIterator[Grant]:
-        """The account's grants with credits left, in the order in which they are spent."""
-        return self._pages("/v1/account/grants", {}, Grant)
-
-    def holds(self) -> AsyncIterator[Hold]:
-        """The account's open holds, by their ids."""
-        return self._pages("/v1/account/holds", {}, Hold)
-
-    async def quote(
-        self,
-        type: str,  # noqa: A002 - the field's name
-        input: Mapping[str, Any] | msgspec.Struct,  # noqa: A002
-        *,
-        priority: Priority = "normal",
-        cache: bool = True,
-    ) -> Quote:
-        """What a task would cost, and whether it would be accepted now; nothing is held."""
-        body = exchange.submission(type, input, priority, None, None, cache=cache)
-        return await self._call(exchange.post("/v1/quotes", body, key=None), Quote)
-
-    def task_types(self) -> AsyncIterator[TaskType]:
-        """What can be submitted."""
-        return self._pages("/v1/task-types", {}, TaskType)
-
-    def plans(self) -> AsyncIterator[Plan]:
-        """What accounts are allowed, plan by plan."""
-        return self._pages("/v1/plans", {}, Plan)
 
     async def aclose(self) -> None:
         """Let go of the connections."""
