@@ -12,7 +12,7 @@ from domain.event import NAME_LENGTH_MAX
 from service.bootstrap import Service
 from service.cli.account_change import account_of, print_account
 from service.cli.administration import actor_option, operator, with_service
-from service.cli.arguments import text_of
+from service.cli.arguments import limit_option, text_of
 from service.cli.output import json_option, print_table
 from service.cli.past_account import show_past_account
 from service.cli.statement import show_statement
@@ -49,13 +49,7 @@ def open_(name: str | None, plan: str, actor: str | None, as_json: bool) -> None
 
 
 @accounts.command("list")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    default=LIST_ROWS,
-    show_default=True,
-    help="At most this many.",
-)
+@limit_option(LIST_ROWS)
 @json_option
 def list_(limit: int, as_json: bool) -> None:
     """List accounts, oldest first."""

@@ -7,24 +7,42 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import rich_click as click
 
+F = TypeVar("F", bound=Callable[..., object])
 _PERIOD = re.compile(r"[1-9]\d{3}-(0[1-9]|1[0-2])", re.ASCII)
 
 
-def read_input(text: str) -> dict[str, Any]:
-    """The JSON object that the argument is or names. Raises `UsageError`."""
+def limit_option(rows: int) -> Callable[[F], F]:
+    """How many of a list are shown: `rows` unless it is told."""
+    return click.option(
+        "--limit",
+        type=click.IntRange(min=1),
+        default=rows,
+        show_default=True,
+        help="At most this many.",
+    )
+
+
+def read_document(text: str) -> bytes:
+    """What INPUT is or names, in UTF-8: a file by `@`, the standard input by `-`."""
     try:
         if text == "-":
             text = sys.stdin.read()
         elif text.startswith("@"):
             text = Path(text[1:]).read_text(encoding="utf-8")
-        return msgspec.json.decode(text, type=dict[str, Any])
+        return text.encode()
     except (OSError, UnicodeError) as error:
         raise click.UsageError(f"INPUT cannot be read: {error}.") from error
+
+
+def read_input(text: str) -> dict[str, Any]:
+    """The JSON object that the argument is or names."""
+    try:
+        return msgspec.json.decode(read_document(text), type=dict[str, Any])
     except msgspec.MsgspecError as error:
         raise click.UsageError(f"INPUT is no JSON object: {error}.") from error
 

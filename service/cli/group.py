@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
 import rich_click as click
 
 from service.cli.address import api_command
+from service.cli.arguments import limit_option, read_document
 from service.cli.exits import Exit
 from service.cli.output import print_fields, print_json, print_table, say
 from service.cli.progress import ProgressView
@@ -132,13 +132,7 @@ def show(service: Client, group_id: str, as_json: bool) -> None:
 @click.option("--kind", help="Only groups of this kind.")
 @click.option("--key", help="Only groups of this key.")
 @click.option("--project", help="Only groups of this project.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    default=LIST_GROUPS,
-    show_default=True,
-    help="At most this many.",
-)
+@limit_option(LIST_GROUPS)
 @api_command
 def list_(
     service: Client,
@@ -174,13 +168,7 @@ def retry(service: Client, group_id: str, as_json: bool) -> None:
 def read_members(text: str) -> tuple[dict[str, Any] | None, list[Member]]:
     """The input of a kind, or members. Raises `UsageError` for what is neither."""
     try:
-        if text == "-":
-            text = sys.stdin.read()
-        elif text.startswith("@"):
-            text = Path(text[1:]).read_text(encoding="utf-8")
-        found = msgspec.json.decode(text, type=dict[str, Any] | list[_Member])
-    except (OSError, UnicodeError) as error:
-        raise click.UsageError(f"INPUT cannot be read: {error}.") from error
+        found = msgspec.json.decode(read_document(text), type=dict[str, Any] | list[_Member])
     except msgspec.MsgspecError as error:
         raise click.UsageError(f"INPUT is neither an input nor members: {error}.") from error
     if isinstance(found, dict):

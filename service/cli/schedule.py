@@ -8,7 +8,7 @@ from typing import get_args
 import rich_click as click
 
 from service.cli.address import api_command
-from service.cli.arguments import read_input
+from service.cli.arguments import limit_option, read_input
 from service.cli.output import cell, print_fields, print_json, print_table
 from tallystick.client import Client
 from tallystick.models import Priority, Schedule
@@ -69,13 +69,7 @@ def create(
 
 
 @schedule.command("list")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    default=LIST_SCHEDULES,
-    show_default=True,
-    help="At most this many.",
-)
+@limit_option(LIST_SCHEDULES)
 @api_command
 def list_(service: Client, limit: int, as_json: bool) -> None:
     """List schedules, newest first."""

@@ -11,7 +11,7 @@ from typing import get_args
 import rich_click as click
 
 from service.cli.address import api_command
-from service.cli.arguments import read_input, read_time
+from service.cli.arguments import limit_option, read_input, read_time
 from service.cli.exits import Exit
 from service.cli.following import follow
 from service.cli.output import print_fields, print_json, print_table, say
@@ -137,13 +137,7 @@ def watch(service: Client, task_id: str, wait_seconds: float, as_json: bool) -> 
 @click.option("--project", help="Only tasks of this project.")
 @click.option("--after", help="Only tasks created after this time (ISO 8601).")
 @click.option("--before", help="Only tasks created before this time (ISO 8601).")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    default=LIST_TASKS,
-    show_default=True,
-    help="At most this many.",
-)
+@limit_option(LIST_TASKS)
 @api_command
 def list_(
     service: Client,

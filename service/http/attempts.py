@@ -89,17 +89,19 @@ class HandBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     worker: WorkerName | None = None
 
 
-_REFUSALS = ("not_found", "lease_lost", "illegal_transition")
-
-
-@route(
+attempt_route = partial(
+    route,
     "POST",
-    "/v1/worker/tasks/{id}/stage",
     scopes=WORKER,
     idempotent=True,
-    given=StageReport,
     answers={200: TaskResource},
-    refusals=_REFUSALS,
+    refusals=("not_found", "lease_lost", "illegal_transition"),
+)
+
+
+@attempt_route(
+    "/v1/worker/tasks/{id}/stage",
+    given=StageReport,
     example={"token": 1, "stage": "metadata"},
 )
 async def reach_stage(call: Call, given: StageReport) -> Answer:
@@ -118,14 +120,9 @@ async def reach_stage(call: Call, given: StageReport) -> Answer:
     return await _carry_out(call, given.worker, command)
 
 
-@route(
-    "POST",
+@attempt_route(
     "/v1/worker/tasks/{id}/complete",
-    scopes=WORKER,
-    idempotent=True,
     given=Completion,
-    answers={200: TaskResource},
-    refusals=_REFUSALS,
     foreign=True,
     example={"token": 1, "result": {"duration_seconds": 60.1}},
 )
@@ -150,14 +147,9 @@ async def complete_task(call: Call, given: Completion) -> Answer:
     return await _carry_out(call, given.worker, command)
 
 
-@route(
-    "POST",
+@attempt_route(
     "/v1/worker/tasks/{id}/fail",
-    scopes=WORKER,
-    idempotent=True,
     given=FailureReport,
-    answers={200: TaskResource},
-    refusals=_REFUSALS,
     foreign=True,
     example={"token": 1, "failure": {"type": "model_error", "message": "No frame was found."}},
 )
@@ -190,14 +182,9 @@ async def fail_task(call: Call, given: FailureReport) -> Answer:
     return await _carry_out(call, given.worker, command)
 
 
-@route(
-    "POST",
+@attempt_route(
     "/v1/worker/tasks/{id}/release",
-    scopes=WORKER,
-    idempotent=True,
     given=HandBack,
-    answers={200: TaskResource},
-    refusals=_REFUSALS,
     example={"token": 1, "reason": "shutting down"},
 )
 async def release_task(call: Call, given: HandBack) -> Answer:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Protocol, get_args
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta, Raw
 
-from adapters.decision import States
+from adapters.decision import Committed, States
 from adapters.documents import DocumentFilter, DocumentView
 from domain.errors import NotFound
 from domain.event import Name, Text
 from domain.schedule import SCHEDULE, Refusal, Schedule, ScheduleStatus
 from domain.schedule_events import CRON_LENGTH_MAX, ZONE_LENGTH_MAX, PauseCause
 from domain.task import PRIORITIES
+from service.command import Once, Origin
 from service.http.answer import Answer, json_answer
 from service.http.call import Call, Reply
 from service.http.document_pages import document_page
@@ -193,70 +195,60 @@ async def get_schedule(call: Call) -> Answer:
     return json_answer(schedule_resource(_decode(bytes(view.data))))
 
 
-@route(
+change_route = partial(
+    route,
     "POST",
-    "/v1/schedules/{id}/pause",
     scopes=USER,
-    given=SchedulePauseBody,
     given_optional=True,
     answers={200: ScheduleResource},
     refusals=("not_found", "illegal_transition"),
     idempotent=True,
+)
+
+
+@change_route(
+    "/v1/schedules/{id}/pause",
+    given=SchedulePauseBody,
     example={"reason": "holidays"},
 )
 async def pause_schedule(call: Call, given: SchedulePauseBody) -> Answer:
     """Let a schedule fire no more until it is resumed."""
-    schedule_id = call.id("sched")
-    reply = await call.once(
-        lambda once: call.service.schedules.pause(
-            schedule_id, call.account_id, reason=given.reason, origin=call.origin, once=once
-        ),
-        partial(_changed, schedule_id),
-    )
-    return reply.answer()
+    return await _change(call, partial(call.service.schedules.pause, reason=given.reason))
 
 
-@route(
-    "POST",
+@change_route(
     "/v1/schedules/{id}/resume",
-    scopes=USER,
     given=ScheduleResumeBody,
-    given_optional=True,
-    answers={200: ScheduleResource},
-    refusals=("not_found", "illegal_transition"),
-    idempotent=True,
     example={},
 )
 async def resume_schedule(call: Call, _: ScheduleResumeBody) -> Answer:
     """Let a paused schedule fire again, from its next time on: nothing is made up for."""
-    schedule_id = call.id("sched")
-    reply = await call.once(
-        lambda once: call.service.schedules.resume(
-            schedule_id, call.account_id, origin=call.origin, once=once
-        ),
-        partial(_changed, schedule_id),
-    )
-    return reply.answer()
+    return await _change(call, call.service.schedules.resume)
 
 
-@route(
-    "POST",
+@change_route(
     "/v1/schedules/{id}/delete",
-    scopes=USER,
     given=ScheduleDeleteBody,
-    given_optional=True,
-    answers={200: ScheduleResource},
-    refusals=("not_found", "illegal_transition"),
-    idempotent=True,
     example={},
 )
 async def delete_schedule(call: Call, _: ScheduleDeleteBody) -> Answer:
     """End a schedule for good; the tasks that it submitted go on."""
+    return await _change(call, call.service.schedules.delete)
+
+
+class Change(Protocol):
+    """A command on a schedule that is there."""
+
+    def __call__(
+        self, schedule_id: UUID, account_id: UUID, *, origin: Origin, once: Once | None
+    ) -> Awaitable[Committed]: ...
+
+
+async def _change(call: Call, command: Change) -> Answer:
+    """Carry out the command on the schedule of the path, and show it as it is then."""
     schedule_id = call.id("sched")
     reply = await call.once(
-        lambda once: call.service.schedules.delete(
-            schedule_id, call.account_id, origin=call.origin, once=once
-        ),
+        lambda once: command(schedule_id, call.account_id, origin=call.origin, once=once),
         partial(_changed, schedule_id),
     )
     return reply.answer()
