@@ -90,7 +90,8 @@ class IllegalTransition(DomainError):
         money: Money | None = None,
     ) -> None:
         said = "" if money is None else f" {money.sentence}"
-        super().__init__(f"Cannot {trigger} a {noun} that is {state}.{said}")
+        article = "an" if noun[0] in "aeiou" else "a"
+        super().__init__(f"Cannot {trigger} {article} {noun} that is {state}.{said}")
         self.noun = noun
         self.trigger = trigger
         self.state = state

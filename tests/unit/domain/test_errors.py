@@ -50,3 +50,9 @@ def test_only_what_lies_outside_the_rules_is_transient() -> None:
         "Overloaded",
         "ShuttingDown",
     }
+
+
+@pytest.mark.parametrize(("noun", "said"), [("account", "an account"), ("task", "a task")])
+def test_a_refused_transition_is_told_in_words(noun: str, said: str) -> None:
+    refusal = errors.IllegalTransition(noun, "hold", "frozen", ())
+    assert str(refusal) == f"Cannot hold {said} that is frozen."
