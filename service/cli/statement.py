@@ -18,7 +18,7 @@ from service.cli.statement_view import (
     print_summary,
     say_balances,
 )
-from service.http.accounts import statement_entry
+from service.http.statements import statement_entry
 from service.statement_csv import csv_of
 from service.statement_summaries import summary_of
 from tallystick.models import StatementLine, StatementSummary

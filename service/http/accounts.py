@@ -1,10 +1,10 @@
-"""Accounts: their balance and limits, their statement, and admins' opening and granting."""
+"""Accounts: their balance and limits, and admins' opening and granting."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -13,7 +13,6 @@ from msgspec import UNSET, Meta, UnsetType
 from adapters.decision import States
 from adapters.past_ledgers import PastLedger
 from adapters.pool import fetch
-from adapters.queries import StatementFilter, StatementLine
 from adapters.sql import statement
 from domain.balance import AccountStatus, Balance
 from domain.errors import NotFound
@@ -21,7 +20,6 @@ from domain.event import CREDITS_MAX, Count, Credits, Name, Text, Timestamp
 from domain.ledger import GRANT_PRIORITY_DEFAULT, GrantCredits
 from domain.ledger_events import GrantKind
 from domain.ledger_state import day_of
-from projections.statement import LineKind
 from service.http.answer import Answer, Headers, etag, json_answer
 from service.http.call import Call, Reply
 from service.http.grant_resource import (
@@ -32,17 +30,15 @@ from service.http.grant_resource import (
 )
 from service.http.pages import Page, Paging, page_answer, page_limit, position_of
 from service.http.route import ADMIN, USER, route
-from service.http.statements import bounds
 from service.http.task_resource import AccountId
 from service.identifiers import new_id, parse_id, public_id
 from service.ledgers import Asked
 from service.past_accounts import AT_LENGTH_MAX, past_account
-from service.statement_period import Month
 
 SETTLING = ("overloaded", "shutting_down", "outcome_unknown")
+"""A read that finds something due enters it in the log first, which may fail as a command does."""
 AS_OF = ("event_unreadable", "stream_too_long")
 """Of what reads an account's past out of the log."""
-"""A read that finds something due enters it in the log first, which may fail as a command does."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -148,38 +144,6 @@ class OwnAccount(AccountResource, frozen=True, kw_only=True):
     limits: Limits
 
 
-class StatementQuery(Paging, frozen=True, kw_only=True):
-    """Lines of a `period`, or with `since` <= at < `until`; newest first unless told otherwise."""
-
-    period: Month | None = None
-    since: Timestamp | None = None
-    until: Timestamp | None = None
-    order: Literal["newest", "oldest"] = "newest"
-
-
-class StatementEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One movement of credits; its event is the one of this `version` of the account's stream.
-
-    `available` and `held` are the balance after it, the changes are signed.
-    """
-
-    kind: LineKind
-    at: datetime
-    amount: int
-    available_change: int
-    held_change: int
-    available: int
-    held: int
-    version: int
-    position: int
-    task_id: str | None
-    hold_id: str | None
-    grant_id: str | None
-    source_ref: str | None
-    reason: str
-    group_id: str | None
-
-
 @route(
     "GET",
     "/v1/account",
@@ -195,26 +159,13 @@ async def get_own_account(call: Call, query: AsOfQuery) -> Answer:
     """
     if query.at is not None:
         return await _own_past(call, query.at)
-    balance = await _balance(call, call.account_id)
+    balance = await settled_balance(call, call.account_id)
     parameters = {"account_id": balance.id}
     [(today,)] = await fetch(call.service.pool, statement("count_holds_today"), parameters)
     limits = _limits(call, balance, today)
     call.note_limits(balance, today)
     shown = msgspec.structs.asdict(account_resource(balance))
     return json_answer(OwnAccount(**shown, limits=limits))
-
-
-@route(
-    "GET",
-    "/v1/account/statement",
-    scopes=USER,
-    given=StatementQuery,
-    answers={200: Page[StatementEntry]},
-    refusals=("invalid_cursor",),
-)
-async def get_own_statement(call: Call, query: StatementQuery) -> Answer:
-    """Every movement of the account's credits, each with its event and its task."""
-    return await _statement(call, call.account_id, query)
 
 
 @route(
@@ -280,23 +231,9 @@ async def get_account(call: Call, query: AsOfQuery) -> Answer:
     if query.at is not None:
         past = await past_account(call.service, call.id("acct"), query.at)
         return json_answer(past_resource(past))
-    balance = await _balance(call, call.id("acct"))
+    balance = await settled_balance(call, call.id("acct"))
     headers: Headers = [(b"cache-control", b"private, no-cache"), (b"etag", etag(balance.version))]
     return json_answer(account_resource(balance), headers=headers)
-
-
-@route(
-    "GET",
-    "/v1/accounts/{id}/statement",
-    scopes=ADMIN,
-    given=StatementQuery,
-    answers={200: Page[StatementEntry]},
-    refusals=("not_found", "invalid_cursor", *SETTLING),
-)
-async def get_statement(call: Call, query: StatementQuery) -> Answer:
-    """Every movement of an account's credits."""
-    balance = await _balance(call, call.id("acct"))
-    return await _statement(call, balance.id, query)
 
 
 @route(
@@ -395,7 +332,7 @@ def _granted(account_id: UUID, states: States) -> Reply:
     return Reply(200, _encode(account_resource(states[account_id].balance)))
 
 
-async def _balance(call: Call, account_id: UUID) -> Balance:
+async def settled_balance(call: Call, account_id: UUID) -> Balance:
     """As of now: what time has brought since is settled first."""
     await call.service.ledgers.settle([account_id])
     balance = await call.service.queries.account(account_id)
@@ -404,53 +341,10 @@ async def _balance(call: Call, account_id: UUID) -> Balance:
     return balance
 
 
-async def _statement(call: Call, account_id: UUID, query: StatementQuery) -> Answer:
-    limit = page_limit(call, query)
-    position = position_of(call, query)
-    queries = call.service.queries
-    since, until = bounds(query.period, query.since, query.until)
-    wanted = StatementFilter(
-        account_id=account_id,
-        since=since,
-        until=until,
-        oldest_first=query.order == "oldest",
-    )
-    past = int.from_bytes(position) if position else None
-    lines = await queries.statement(wanted, past=past, limit=limit)
-    last = lines[-1].line.version if len(lines) == limit else None
-    if last is not None and not await queries.statement(wanted, past=last, limit=1):
-        last = None
-    items = [statement_entry(line) for line in lines]
-    return page_answer(call, query, items, last.to_bytes(8) if last is not None else None)
-
-
-def statement_entry(recorded: StatementLine) -> StatementEntry:
-    line = recorded.line
-    return StatementEntry(
-        kind=line.kind,
-        at=line.at,
-        amount=line.amount,
-        available_change=line.available_change,
-        held_change=line.held_change,
-        available=line.available,
-        held=line.held,
-        version=line.version,
-        position=recorded.position,
-        task_id=public_id("task", line.task_id) if line.task_id else None,
-        hold_id=public_id("hold", line.hold_id) if line.hold_id else None,
-        grant_id=public_id("grant", line.grant_id) if line.grant_id else None,
-        source_ref=line.source_ref,
-        reason=line.reason,
-        group_id=public_id("group", line.group_id) if line.group_id else None,
-    )
-
-
 ROUTES = (
     get_own_account,
-    get_own_statement,
     open_account,
     list_accounts,
     get_account,
-    get_statement,
     grant_credits,
 )

@@ -1,4 +1,4 @@
-"""Statements for the books of others: as CSV, and a period's opening, totals and closing."""
+"""Statements: their lines, as pages or as CSV, and a period's opening, totals and closing."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ import msgspec
 import structlog
 from litestar.types import Receive, Scope, Send
 
-from adapters.queries import StatementFilter
+from adapters.queries import StatementFilter, StatementLine
 from adapters.statement_summary import StatementSummary
 from domain.errors import NotFound, TallystickError
 from domain.event import Timestamp
+from projections.statement import LineKind
+from service.http.accounts import SETTLING, settled_balance
 from service.http.answer import Answer, json_answer
 from service.http.call import Call
+from service.http.pages import Page, Paging, page_answer, page_limit, position_of
 from service.http.refusals import InvalidParameter
 from service.http.route import ADMIN, USER, route
+from service.identifiers import public_id
 from service.statement_csv import csv_of
 from service.statement_period import Month, bounds_of
 from service.statement_summaries import summary_of
@@ -35,10 +39,42 @@ class PeriodQuery(msgspec.Struct, frozen=True, kw_only=True):
     until: Timestamp | None = None
 
 
+class StatementQuery(Paging, frozen=True, kw_only=True):
+    """Lines of a `period`, or with `since` <= at < `until`; newest first unless told otherwise."""
+
+    period: Month | None = None
+    since: Timestamp | None = None
+    until: Timestamp | None = None
+    order: Literal["newest", "oldest"] = "newest"
+
+
 class CsvQuery(PeriodQuery, frozen=True, kw_only=True):
     """The lines of a period, or all of them."""
 
     order: Literal["newest", "oldest"] = "oldest"
+
+
+class StatementEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One movement of credits; its event is the one of this `version` of the account's stream.
+
+    `available` and `held` are the balance after it, the changes are signed.
+    """
+
+    kind: LineKind
+    at: datetime
+    amount: int
+    available_change: int
+    held_change: int
+    available: int
+    held: int
+    version: int
+    position: int
+    task_id: str | None
+    hold_id: str | None
+    grant_id: str | None
+    source_ref: str | None
+    reason: str
+    group_id: str | None
 
 
 class CsvAnswer(Answer):
@@ -69,6 +105,33 @@ class CsvAnswer(Answer):
             _log.warning("statement.broken_off", code=error.code, error=str(error))
             return
         await send(_body(b"", more=False))
+
+
+@route(
+    "GET",
+    "/v1/account/statement",
+    scopes=USER,
+    given=StatementQuery,
+    answers={200: Page[StatementEntry]},
+    refusals=("invalid_cursor",),
+)
+async def get_own_statement(call: Call, query: StatementQuery) -> Answer:
+    """Every movement of the account's credits, each with its event and its task."""
+    return await _statement(call, call.account_id, query)
+
+
+@route(
+    "GET",
+    "/v1/accounts/{id}/statement",
+    scopes=ADMIN,
+    given=StatementQuery,
+    answers={200: Page[StatementEntry]},
+    refusals=("not_found", "invalid_cursor", *SETTLING),
+)
+async def get_statement(call: Call, query: StatementQuery) -> Answer:
+    """Every movement of an account's credits."""
+    balance = await settled_balance(call, call.id("acct"))
+    return await _statement(call, balance.id, query)
 
 
 @route(
@@ -126,6 +189,51 @@ async def get_statement_summary(call: Call, query: PeriodQuery) -> Answer:
     return await _summary(call, await _there(call), query)
 
 
+def _wanted(account_id: UUID, query: StatementQuery | CsvQuery) -> StatementFilter:
+    since, until = bounds(query.period, query.since, query.until)
+    return StatementFilter(
+        account_id=account_id,
+        since=since,
+        until=until,
+        oldest_first=query.order == "oldest",
+    )
+
+
+async def _statement(call: Call, account_id: UUID, query: StatementQuery) -> Answer:
+    limit = page_limit(call, query)
+    position = position_of(call, query)
+    queries = call.service.queries
+    wanted = _wanted(account_id, query)
+    past = int.from_bytes(position) if position else None
+    lines = await queries.statement(wanted, past=past, limit=limit)
+    last = lines[-1].line.version if len(lines) == limit else None
+    if last is not None and not await queries.statement(wanted, past=last, limit=1):
+        last = None
+    items = [statement_entry(line) for line in lines]
+    return page_answer(call, query, items, last.to_bytes(8) if last is not None else None)
+
+
+def statement_entry(recorded: StatementLine) -> StatementEntry:
+    line = recorded.line
+    return StatementEntry(
+        kind=line.kind,
+        at=line.at,
+        amount=line.amount,
+        available_change=line.available_change,
+        held_change=line.held_change,
+        available=line.available,
+        held=line.held,
+        version=line.version,
+        position=recorded.position,
+        task_id=public_id("task", line.task_id) if line.task_id else None,
+        hold_id=public_id("hold", line.hold_id) if line.hold_id else None,
+        grant_id=public_id("grant", line.grant_id) if line.grant_id else None,
+        source_ref=line.source_ref,
+        reason=line.reason,
+        group_id=public_id("group", line.group_id) if line.group_id else None,
+    )
+
+
 def bounds(
     period: str | None, since: datetime | None, until: datetime | None
 ) -> tuple[datetime | None, datetime | None]:
@@ -144,14 +252,7 @@ async def _there(call: Call) -> UUID:
 
 
 def _csv(call: Call, account_id: UUID, query: CsvQuery) -> Answer:
-    since, until = bounds(query.period, query.since, query.until)
-    wanted = StatementFilter(
-        account_id=account_id,
-        since=since,
-        until=until,
-        oldest_first=query.order == "oldest",
-    )
-    return CsvAnswer(csv_of(call.service.queries, wanted))
+    return CsvAnswer(csv_of(call.service.queries, _wanted(account_id, query)))
 
 
 async def _summary(call: Call, account_id: UUID, query: PeriodQuery) -> Answer:
@@ -169,6 +270,8 @@ def _body(piece: bytes, *, more: bool) -> Any:  # noqa: ANN401 - ASGI's
 
 
 ROUTES = (
+    get_own_statement,
+    get_statement,
     get_own_statement_csv,
     get_own_statement_summary,
     get_statement_csv,
