@@ -327,7 +327,7 @@ def test_a_url_that_names_no_store_is_refused(url: str) -> None:
 
 
 MEASURE_GROWTH = """
-import asyncio, hashlib, json, resource, sys
+import asyncio, hashlib, json, os, resource, sys
 from adapters.object_storage import ObjectStorage
 
 TOTAL, CHUNK = 256 * 1024 * 1024, b"x" * (1024 * 1024)
@@ -346,7 +346,8 @@ async def main(url):
         read += len(chunk)
     assert read == stored.size_bytes == TOTAL
     growth_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(json.dumps({"growth_mib": growth_kib / 1024, "sha256": stored.sha256}))
+    print(json.dumps({"growth_mib": growth_kib / 1024, "sha256": stored.sha256}), flush=True)
+    os._exit(0)  # as our processes end: the library's threads may outlive the interpreter
 
 asyncio.run(main(sys.argv[1]))
 """
