@@ -13,7 +13,7 @@ from litestar.types import Receive, Scope, Send
 
 from adapters.queries import StatementFilter, StatementLine
 from adapters.statement_summary import StatementSummary
-from domain.errors import NotFound, TallystickError
+from domain.errors import TallystickError
 from domain.event import Timestamp
 from projections.statement import LineKind
 from service.http.accounts import SETTLING, settled_balance
@@ -113,11 +113,12 @@ class CsvAnswer(Answer):
     scopes=USER,
     given=StatementQuery,
     answers={200: Page[StatementEntry]},
-    refusals=("invalid_cursor",),
+    refusals=("invalid_cursor", *SETTLING),
 )
 async def get_own_statement(call: Call, query: StatementQuery) -> Answer:
     """Every movement of the account's credits, each with its event and its task."""
-    return await _statement(call, call.account_id, query)
+    balance = await settled_balance(call, call.account_id)
+    return await _statement(call, balance.id, query)
 
 
 @route(
@@ -140,6 +141,7 @@ async def get_statement(call: Call, query: StatementQuery) -> Answer:
     scopes=USER,
     given=CsvQuery,
     answers={200: None},
+    refusals=SETTLING,
     media=(MEDIA,),
 )
 async def get_own_statement_csv(call: Call, query: CsvQuery) -> Answer:
@@ -147,7 +149,7 @@ async def get_own_statement_csv(call: Call, query: CsvQuery) -> Answer:
 
     Texts that a spreadsheet would take for a formula begin with an apostrophe.
     """
-    return _csv(call, call.account_id, query)
+    return await _csv(call, call.account_id, query)
 
 
 @route(
@@ -156,12 +158,12 @@ async def get_own_statement_csv(call: Call, query: CsvQuery) -> Answer:
     scopes=ADMIN,
     given=CsvQuery,
     answers={200: None},
-    refusals=("not_found",),
+    refusals=("not_found", *SETTLING),
     media=(MEDIA,),
 )
 async def get_statement_csv(call: Call, query: CsvQuery) -> Answer:
     """An account's statement as CSV."""
-    return _csv(call, await _there(call), query)
+    return await _csv(call, call.id("acct"), query)
 
 
 @route(
@@ -170,6 +172,7 @@ async def get_statement_csv(call: Call, query: CsvQuery) -> Answer:
     scopes=USER,
     given=PeriodQuery,
     answers={200: StatementSummary},
+    refusals=SETTLING,
 )
 async def get_own_statement_summary(call: Call, query: PeriodQuery) -> Answer:
     """A period of the account's statement: opening and closing balance, totals by kind."""
@@ -182,11 +185,11 @@ async def get_own_statement_summary(call: Call, query: PeriodQuery) -> Answer:
     scopes=ADMIN,
     given=PeriodQuery,
     answers={200: StatementSummary},
-    refusals=("not_found",),
+    refusals=("not_found", *SETTLING),
 )
 async def get_statement_summary(call: Call, query: PeriodQuery) -> Answer:
     """A period of an account's statement: opening and closing balance, totals by kind."""
-    return await _summary(call, await _there(call), query)
+    return await _summary(call, call.id("acct"), query)
 
 
 def _wanted(account_id: UUID, query: StatementQuery | CsvQuery) -> StatementFilter:
@@ -244,21 +247,15 @@ def bounds(
         raise InvalidParameter("The query is invalid.", ("period", str(error))) from error
 
 
-async def _there(call: Call) -> UUID:
-    account_id = call.id("acct")
-    if await call.service.queries.account(account_id) is None:
-        raise NotFound("There is no such account.")
-    return account_id
-
-
-def _csv(call: Call, account_id: UUID, query: CsvQuery) -> Answer:
-    return CsvAnswer(csv_of(call.service.queries, _wanted(account_id, query)))
+async def _csv(call: Call, account_id: UUID, query: CsvQuery) -> Answer:
+    wanted = _wanted(account_id, query)
+    await settled_balance(call, account_id)
+    return CsvAnswer(csv_of(call.service.queries, wanted))
 
 
 async def _summary(call: Call, account_id: UUID, query: PeriodQuery) -> Answer:
     since, until = bounds(query.period, query.since, query.until)
-    account = await call.service.queries.account(account_id)
-    assert account is not None, "it is there"
+    account = await settled_balance(call, account_id)
     try:
         return json_answer(await summary_of(call.service, account, since, until))
     except ValueError as error:

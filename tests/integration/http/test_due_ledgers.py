@@ -71,6 +71,24 @@ async def test_grants_and_holds_are_those_of_now(api: Api) -> None:
     assert grant["remaining"] == CREDITS
 
 
+async def test_every_statement_has_what_was_due(api: Api) -> None:
+    """Entered in the log by whoever reads first, before the reading."""
+    for of in ("/v1/account", "/v1/accounts/{id}"):
+        for what in ("statement", "statement.csv", "statement/summary"):
+            account = new_id()
+            await api.open_account(account)
+            api.account = account
+            api.secrets["user"] = api.secrets[await api.key_of(account)]
+            await _dated(api)
+            await _until_due(api)
+            path = f"{of.format(id=api.account_id)}/{what}"
+            answer = await api.get(path, "admin" if "{" in of else "user")
+            assert answer.status_code == 200, answer.text
+            balance = await api.service.queries.account(account)
+            assert balance is not None
+            assert (what, balance.expired) == (what, 30)
+
+
 async def test_a_stream_opens_with_the_account_of_now(api: Api) -> None:
     await _dated(api)
     await _until_due(api)
