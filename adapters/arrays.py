@@ -33,6 +33,10 @@ class Array:
     __slots__ = ("items",)
     array_oid: ClassVar[int]
     element_oid: ClassVar[int]
+    _header_of_one: ClassVar[bytes]
+
+    def __init_subclass__(cls) -> None:
+        cls._header_of_one = _HEADER.pack(1, 1, cls.element_oid, 1, 1)
 
     def __init__(self, items: Iterable[Any] = ()) -> None:
         self.items = items if isinstance(items, list) else list(items)
@@ -44,12 +48,15 @@ class Array:
 
     def dump(self) -> bytes:
         """Binary form. Raises `ValueError` for an item of another type, or out of its range."""
-        if not self.items:
-            return _EMPTY.pack(0, 0, self.element_oid)
-        element = self.element
-        header = _HEADER.pack(1, 1, self.element_oid, len(self.items), 1)
+        items, element = self.items, self.element
         try:
-            return header + b"".join([_NULL if i is None else element(i) for i in self.items])
+            if len(items) == 1:
+                [item] = items
+                return self._header_of_one + (_NULL if item is None else element(item))
+            if not items:
+                return _EMPTY.pack(0, 0, self.element_oid)
+            header = _HEADER.pack(1, 1, self.element_oid, len(items), 1)
+            return header + b"".join([_NULL if i is None else element(i) for i in items])
         except (struct.error, AttributeError, TypeError) as error:
             raise ValueError(f"{type(self).__name__} cannot hold this: {error}") from error
 
@@ -129,6 +136,13 @@ ARRAYS: tuple[type[Array], ...] = (
     Byteas,
     Timestamps,
 )
+
+
+def binary(value: Array | str | None) -> bytes | None:
+    """What a parameter is sent as. Raises `ValueError`, as `Array.dump` does."""
+    if value is None:
+        return None
+    return value.encode() if isinstance(value, str) else value.dump()
 
 
 class _ArrayDumper(Dumper):

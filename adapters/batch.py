@@ -31,6 +31,7 @@ from domain.plan import STRIDE, Plans
 from domain.task import Task
 
 _EMPTY = Raw(b"{}")
+Columns = tuple[Array | None, ...]
 _BALANCE_COLUMNS: tuple[tuple[type[Array], str], ...] = (
     (Uuids, "id"),
     (Texts, "plan"),
@@ -116,7 +117,7 @@ class Decided:
         """Each stream the batch wrote to, with its last state."""
         return self.overlay.items()
 
-    def parameters(self, *, lease_seconds: float) -> Sequence[object]:
+    def parameters(self, *, lease_seconds: float) -> Sequence[Array | str | None]:
         """Values for `append_batch`, in its order; those of a table without rows are NULL.
 
         Most batches leave most tables alone, and a NULL costs neither side anything.
@@ -158,13 +159,13 @@ class Decided:
             self._plans.stride_of(ledger.balance.plan) if type(ledger) is CreditLedger else STRIDE
         )
 
-    def _read_columns(self) -> tuple[object, ...]:
+    def _read_columns(self) -> Columns:
         reads = [(i, version) for i, version in self.reads.items() if i not in self.overlay]
         if not reads:
             return _NO_READS
         return Uuids([i for i, _ in reads]), Bigints([version for _, version in reads])
 
-    def _task_columns(self, tasks: list[Task], lease_seconds: float) -> tuple[object, ...]:
+    def _task_columns(self, tasks: list[Task], lease_seconds: float) -> Columns:
         created = self.created
         return (
             Uuids(_column(tasks, "id")),
@@ -191,7 +192,7 @@ class Decided:
             Floats([lease_seconds] * len(tasks)),
         )
 
-    def _document_columns(self) -> tuple[object, ...]:
+    def _document_columns(self) -> Columns:
         ids: list[UUID] = []
         kinds: list[str] = []
         documents: list[Document] = []
@@ -220,7 +221,7 @@ def _column(rows: Sequence[object], name: str) -> list[Any]:
     return list(map(_field(name), rows))
 
 
-def _ledger_columns(ledgers: list[CreditLedger]) -> tuple[object, ...]:
+def _ledger_columns(ledgers: list[CreditLedger]) -> Columns:
     balances = [ledger.balance for ledger in ledgers]
     return (
         *(array(_column(balances, name)) for array, name in _BALANCE_COLUMNS),
@@ -229,11 +230,11 @@ def _ledger_columns(ledgers: list[CreditLedger]) -> tuple[object, ...]:
     )
 
 
-def _tracking_columns(tracked: Mapping[str, int]) -> tuple[object, ...]:
+def _tracking_columns(tracked: Mapping[str, int]) -> Columns:
     return Texts(tracked), Bigints(tracked.values())
 
 
-def _key_columns(records: list[KeyRecord]) -> tuple[object, ...]:
+def _key_columns(records: list[KeyRecord]) -> Columns:
     return (
         Byteas(_column(records, "key")),
         Byteas(_column(records, "fingerprint")),

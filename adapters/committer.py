@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 import structlog
 
-from adapters.arrays import Byteas, Texts
+from adapters.arrays import Byteas, Texts, binary
 from adapters.batch import Decided
 from adapters.clock import DatabaseClock
 from adapters.commit_queue import CommitQueue, Pending, fail_each
@@ -23,7 +23,6 @@ from adapters.decider import Decider, Known
 from adapters.decision import Committed, Cursor, Decision, KeyRecord
 from adapters.mapper import EventMapper
 from adapters.snapshots import SnapshotWriter, due
-from adapters.sql import statement
 from adapters.stream_cache import StreamCache
 from adapters.writer_session import (
     IDLE_IN_TRANSACTION_SECONDS_MAX,
@@ -38,6 +37,7 @@ from domain.plan import Plans
 LOG_LOCK = 151363045
 """Advisory lock under which every writer of the log commits; also written in `append_batch`."""
 RECONNECT_PAUSE_SECONDS = 0.1
+_FALSE = b"\0"
 _log = structlog.get_logger(__name__)
 
 
@@ -300,7 +300,7 @@ class Committer:
 
     async def _attempt_locked(self, batch: Sequence[Pending], attempt: _Attempt) -> None:
         """Take the log's lock, read everything anew, decide and append: nobody can be faster."""
-        async with self.session.connection.transaction():
+        async with self.session.transaction():
             cursor = self.session.cursor()
             await cursor.execute("SELECT pg_advisory_xact_lock(%s)", (LOG_LOCK,), prepare=True)
             found: list[Stream] = []
@@ -347,19 +347,15 @@ class Committer:
             raise _Unwritable(CommandRejected(detail))
         try:
             parameters = decided.parameters(lease_seconds=self.limits.lease_seconds)
-            attempt.decided = decided
-            cursor = self.session.raw_cursor()
-            await cursor.execute(statement("append_batch"), parameters, prepare=True)
+            values = [binary(parameter) for parameter in parameters]
         except (ValueError, TypeError, msgspec.MsgspecError) as error:
-            attempt.clear()
             raise _Unwritable(CommandRejected(f"The data cannot be stored: {error}")) from error
-        row = await cursor.fetchone()
-        assert row is not None
-        first, conflict, used_keys, passed = row
-        if conflict or used_keys or passed:
+        attempt.decided = decided
+        first, conflict, used_keys, passed = await self.session.append_batch(values)
+        if conflict != _FALSE or used_keys is not None or passed is not None:
             attempt.clear()
             return None
-        return first or 0
+        return 0 if first is None else int.from_bytes(first)
 
     def _deliver(self, batch: Sequence[Pending], decided: Decided, first: int) -> None:
         """The batch is durable: answer its callers and keep its states."""

@@ -7,17 +7,18 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import psycopg
-from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import Format
 
 from adapters.clock import DatabaseClock
 from adapters.decision import Cursor
+from adapters.prepared_statement import PreparedStatement
+from adapters.sql import statement
 from domain.errors import CommandRejected, Unavailable
 
 CONNECT_SECONDS_MAX = 5
@@ -56,6 +57,7 @@ class WriterSession:
         self._backend: Backend | None = None
         self._ready = False
         self._clock_read = 0.0
+        self._append_batch = PreparedStatement("append_batch", statement("append_batch"))
 
     @property
     def connection(self) -> AsyncConnection[tuple[Any, ...]]:
@@ -69,11 +71,19 @@ class WriterSession:
     def cursor(self) -> Cursor:
         return self.connection.cursor(binary=True)
 
-    def raw_cursor(self) -> AsyncRawCursor[tuple[Any, ...]]:
-        """For statements with PostgreSQL's own placeholders (`$1`), which cost no parsing."""
-        cursor = AsyncRawCursor(self.connection)
-        cursor.format = Format.BINARY
-        return cursor
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Psycopg has the server let go of every prepared statement when one is rolled back."""
+        try:
+            async with self.connection.transaction():
+                yield
+        except BaseException:
+            self._append_batch.forget()
+            raise
+
+    async def append_batch(self, values: Sequence[bytes | None]) -> Sequence[bytes | None]:
+        """Its answer's columns, in binary form; `values` are its parameters."""
+        return await self._append_batch.row(self.connection, values)
 
     async def ready(self) -> bool:
         """Have a working connection; True when it is a new one. Raises `Unavailable`.

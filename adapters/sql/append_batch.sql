@@ -1,4 +1,4 @@
--- Numbered, for a raw cursor: psycopg parses its own placeholders anew at each call when there are more than fifty.
+-- For `PreparedStatement`, so numbered.
 SELECT first_position, conflict, used_keys, passed
 FROM append_batch(
     $1, $2, $3, $4,
