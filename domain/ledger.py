@@ -45,6 +45,7 @@ from domain.ledger_events import (
 from domain.ledger_machines import ACCOUNT, ACTIVE_RETRY_SECONDS, GRANTS_MAX, HOLD, REFUND_DAYS_MAX
 from domain.ledger_settlement import settle_due
 from domain.ledger_state import CreditLedger, evolve, evolved, snapshot, whole
+from domain.plan import Plan
 
 __all__ = [
     "ACCOUNT",
@@ -77,8 +78,9 @@ __all__ = [
 ]
 
 
-_TAKING = HoldCredits | ExtendHold | VoidGrant | AdjustCredits | SettleDue
+_TAKING = frozenset({HoldCredits, ExtendHold, VoidGrant, AdjustCredits, SettleDue})
 """Commands after which fewer credits may be available, with the plan that says what is few."""
+_TOLD = _TAKING | {GrantCredits}
 
 
 def decide(
@@ -121,8 +123,8 @@ def decide(
         return ()
     if dated:
         settle_due(book, events_max)
-    plan = command.plan if isinstance(command, _TAKING) else None
-    if dated or isinstance(command, _TAKING | GrantCredits):
+    if dated or type(command) in _TOLD:
+        plan: Plan | None = getattr(command, "plan", None) if type(command) in _TAKING else None
         tell_owner(book, None if plan is None else plan.low_credits)
     return tuple(book.events)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 
 from domain import balance as totals
@@ -10,18 +12,38 @@ from domain.balance import Balance
 from domain.errors import LimitReached
 from domain.event import Metadata
 from domain.grants import Slices
-from domain.ledger_events import CreditsExhausted, CreditsLow, Hold, LedgerEvent
+from domain.ledger_events import (
+    CreditsExhausted,
+    CreditsExpired,
+    CreditsHeld,
+    CreditsLow,
+    CreditsVoided,
+    Hold,
+    HoldExtended,
+    LedgerEvent,
+)
 from domain.ledger_machines import ACTIVE_RETRY_SECONDS, HELD_SLICES_MAX, SLICES_MAX
 from domain.ledger_state import CreditLedger, evolve
+
+_TAKEN: Mapping[type, Callable[[Any], int]] = MappingProxyType(
+    {
+        CreditsHeld: attrgetter("amount"),
+        HoldExtended: attrgetter("added"),
+        CreditsExpired: attrgetter("amount"),
+        CreditsVoided: attrgetter("amount"),
+    }
+)
+"""How much less is available after an event, at most; after the others it is no less."""
 
 
 class Book:
     """Events one after the other, each written on the state that those before it leave."""
 
-    __slots__ = ("_ledger", "_pending", "events", "meta")
+    __slots__ = ("_available", "_ledger", "_pending", "events", "meta")
 
     def __init__(self, ledger: CreditLedger, meta: Metadata) -> None:
         self._ledger = ledger
+        self._available = ledger.balance.available
         self._pending: list[LedgerEvent] = []
         self.events: list[LedgerEvent] = []
         self.meta = meta
@@ -42,6 +64,15 @@ class Book:
         for event in self._pending:
             balance = totals.evolve(balance, event)
         return balance
+
+    @property
+    def least_available(self) -> int:
+        """At least so much is available after the events so far: what came back is left out."""
+        available = self._available
+        for event in self.events:
+            if (taken := _TAKEN.get(type(event))) is not None:
+                available -= taken(event)
+        return available
 
     def write(self, event_type: Callable[..., LedgerEvent], **fields: object) -> None:
         ledger = self._ledger
@@ -76,9 +107,9 @@ def tell_owner(book: Book, low: int | None) -> None:
     An account that never had credits, and lives on free trials or on what it may owe, has none left
     to run out of.
     """
-    balance = book.balance
-    if balance.available > 0 and low is None:
+    if book.least_available >= max(1, low or 0):
         return
+    balance = book.balance
     ledger = book.ledger
     if low is not None and balance.available < low and ledger.told_at is None:
         book.write(CreditsLow, available=balance.available, threshold=low)
