@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from domain import balance as totals
 from domain.balance import Balance
@@ -74,16 +75,28 @@ class Book:
                 available -= taken(event)
         return available
 
-    def write(self, event_type: Callable[..., LedgerEvent], **fields: object) -> None:
-        ledger = self._ledger
-        event = event_type(
-            originator_id=ledger.id,
-            originator_version=ledger.version + len(self._pending) + 1,
-            meta=self.meta,
-            **fields,
-        )
+    @property
+    def id(self) -> UUID:
+        return self._ledger.balance.id
+
+    @property
+    def next_version(self) -> int:
+        return self._ledger.balance.version + len(self._pending) + 1
+
+    def add(self, event: LedgerEvent) -> None:
+        """Written by its caller with `id`, `next_version` and `meta`: what is frequent."""
         self._pending.append(event)
         self.events.append(event)
+
+    def write(self, event_type: Callable[..., LedgerEvent], **fields: object) -> None:
+        self.add(
+            event_type(
+                originator_id=self.id,
+                originator_version=self.next_version,
+                meta=self.meta,
+                **fields,
+            )
+        )
 
 
 def gone_of(overdrawn: int, amount: int) -> dict[str, int]:

@@ -66,20 +66,25 @@ def held(book: Book, command: HoldCredits) -> None:
     trial = command.may_be_trial and command.amount > 0 and ledger.balance.trials < plan.trial_tasks
     amount = 0 if trial else command.amount
     _guard_available(ledger, amount, plan)
-    book.write(
-        CreditsHeld,
-        hold_id=command.hold_id,
-        task_id=command.task_id,
-        group_id=command.group_id,
-        amount=amount,
-        slices=guard_slices(ledger, burn(ledger.grants, amount)),
-        tasks=command.tasks,
-        slots=command.slots,
-        trial=trial,
-        expires_at=command.expires_at,
-        price_version=command.price_version,
-        task_type=command.task_type,
-        reason=command.reason,
+    # No more than fifteen: with one more, Python makes a dictionary of them, four times as slow.
+    book.add(
+        CreditsHeld(
+            originator_id=book.id,
+            originator_version=book.next_version,
+            meta=book.meta,
+            hold_id=command.hold_id,
+            task_id=command.task_id,
+            group_id=command.group_id,
+            amount=amount,
+            slices=guard_slices(ledger, burn(ledger.grants, amount)),
+            tasks=command.tasks,
+            slots=command.slots,
+            trial=trial,
+            expires_at=command.expires_at,
+            price_version=command.price_version,
+            task_type=command.task_type,
+            reason=command.reason,
+        )
     )
 
 
@@ -168,14 +173,22 @@ def captured(book: Book, command: CaptureHold) -> None:
     if not 0 <= amount <= hold.amount:
         raise CaptureExceedsHold(amount, hold.amount)
     taken, rest = split(hold.slices, amount)
-    book.write(
-        CreditsCaptured,
-        **ending_of(hold),
-        amount=amount,
-        slices=taken,
-        released=hold.amount - amount,
-        released_slices=rest,
-        reason=command.reason,
+    book.add(
+        CreditsCaptured(
+            originator_id=book.id,
+            originator_version=book.next_version,
+            meta=book.meta,
+            hold_id=hold.id,
+            task_id=hold.task_id,
+            group_id=hold.group_id,
+            slots=hold.slots,
+            task_type=hold.task_type,
+            amount=amount,
+            slices=taken,
+            released=hold.amount - amount,
+            released_slices=rest,
+            reason=command.reason,
+        )
     )
 
 
