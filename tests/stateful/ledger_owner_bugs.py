@@ -13,7 +13,7 @@ from domain import balance, ledger_book, ledger_holds, ledger_state
 from domain.errors import HoldNotYours
 from domain.ledger import CaptureHold, CreditLedger, ExtendHold, ReleaseHold
 from domain.ledger_book import Book
-from domain.ledger_events import CreditsCaptured, CreditsHeld, Hold
+from domain.ledger_events import CreditsCaptured, CreditsHeld, Hold, LedgerEvent
 from tests.stateful.ledger_patches import change_decider, change_fields
 
 Patch = pytest.MonkeyPatch
@@ -136,13 +136,12 @@ def _hasty(book: Book, command: Settling) -> None:
 
 def what_is_returned_is_not_counted(patch: Patch) -> None:
     """The figures of a part capture do not come to what was frozen."""
-    write = Book.write
+    add = Book.add
 
-    def lossy(book: Book, event_type: Any, **fields: object) -> None:
-        changed = {"released": 0} if event_type is CreditsCaptured else {}
-        write(book, event_type, **fields | changed)
+    def lossy(book: Book, event: LedgerEvent) -> None:
+        add(book, replace(event, released=0) if isinstance(event, CreditsCaptured) else event)
 
-    patch.setattr(Book, "write", lossy)
+    patch.setattr(Book, "add", lossy)
 
 
 def hold_of_a_group_stays(patch: Patch) -> None:
