@@ -50,6 +50,13 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 Say = Callable[[Entry], None]
 
 
+async def to_their_ends(callers: Iterable[Awaitable[None]]) -> None:
+    """Run all at once, and leave none behind that still uses a connection; raises a first error."""
+    for came in await asyncio.gather(*callers, return_exceptions=True):
+        if came is not None:
+            raise came
+
+
 class Player:
     """One process's callers on one account: `name` sets their holds apart from other processes'."""
 
@@ -64,7 +71,7 @@ class Player:
 
     async def play(self, account_id: UUID) -> None:
         """`CALLERS` at once, each one call after the other."""
-        await asyncio.gather(*(self._caller(account_id, n) for n in range(CALLERS)))
+        await to_their_ends(self._caller(account_id, n) for n in range(CALLERS))
 
     async def _caller(self, account_id: UUID, caller: int) -> None:
         for turn in range(TURNS):

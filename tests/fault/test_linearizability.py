@@ -26,7 +26,7 @@ from domain.event import Event
 from domain.ledger_events import CreditsGranted, CreditsRefunded
 from tests.fault.books import Books
 from tests.fault.commands import new_id, open_account
-from tests.fault.ledger_histories import CREDITS_FIRST, Entry, Player, checked
+from tests.fault.ledger_histories import CREDITS_FIRST, Entry, Player, checked, to_their_ends
 from tests.fault.ledger_model import Said
 from tests.fault.postgres_proxy import Fault, PostgresProxy
 from tests.fault.writers import WriterProcess, running
@@ -84,7 +84,7 @@ class _Players:
         if stale:
             for player, one in zip(players, self.committers, strict=True):
                 player.read = _cached(one)
-        await asyncio.gather(*(player.play(account_id) for player in players))
+        await to_their_ends(player.play(account_id) for player in players)
         return entries
 
 
@@ -113,10 +113,11 @@ async def test_histories_with_connections_cut(
             entries: list[Entry] = []
             account_id = await _account(other)
             proxy.arm(Fault("append_batch", random.choice(["before", "after"]), "cut"))  # noqa: S311
-            await asyncio.gather(
-                Player(cut, database, 0, seed, entries.append).play(account_id),
-                Player(other, database, 1, -seed, entries.append).play(account_id),
-            )
+            players = [
+                Player(cut, database, 0, seed, entries.append),
+                Player(other, database, 1, -seed, entries.append),
+            ]
+            await to_their_ends(player.play(account_id) for player in players)
             _assert_linearizable(entries, seed)
         # A history may consist of refusals and reads alone.
         assert len(proxy.struck) > 0.9 * histories
