@@ -264,19 +264,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(ge=0, le=86_400, description="How long more than that must wait before the alert."),
     ] = 60.0
     alert_webhook_url: Annotated[
-        str | None,
+        Annotated[str, Meta(max_length=2_048)] | None,
         Meta(
-            max_length=2_048,
             description="Where a backlog, and its end, are sent to, as signed Standard Webhooks."
             " Unset: nowhere.",
         ),
     ] = None
     alert_webhook_secret: Annotated[
-        str | None,
-        Meta(
-            pattern=r"^whsec_[A-Za-z0-9+/]{32,88}={0,2}$",
-            description="What signs them: `whsec_` and 24 to 64 bytes in base64.",
-        ),
+        Annotated[str, Meta(pattern=r"^whsec_[A-Za-z0-9+/]{32,88}={0,2}\Z")] | None,
+        Meta(description="What signs them: `whsec_` and 24 to 64 bytes in base64."),
     ] = None
     alert_hooks: Annotated[
         tuple[str, ...],
