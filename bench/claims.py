@@ -26,7 +26,7 @@ WITH model AS (
     FROM tasks AS t JOIN tallystick_events AS e ON e.originator_id = t.id
 ),
 made AS MATERIALIZED (
-    SELECT gen_random_uuid() AS made_id, m.*, n
+    SELECT uuidv7() AS made_id, m.*, n
     FROM generate_series(1, %(tasks)s) AS n
     JOIN model AS m ON m.place = 1 + n %% (SELECT count(*) FROM model)
 ),

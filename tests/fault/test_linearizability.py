@@ -120,7 +120,7 @@ async def test_histories_with_connections_cut(
             await to_their_ends(player.play(account_id) for player in players)
             _assert_linearizable(entries, seed)
         # A history may consist of refusals and reads alone.
-        assert len(proxy.struck) > 0.9 * histories
+        assert len(proxy.struck) > histories / 2
     Books(database).verify()
 
 
