@@ -20,6 +20,7 @@ CLAIMS = 80
 WARM_CLAIMS = 5
 DRAIN_TASKS = 10_000
 PROCESSES = (1, 2, 4)
+# Rows as submissions leave them: ids and times ascend in the order in which they stand on disk.
 _CLONE = """
 WITH model AS (
     SELECT t.*, e.topic, convert_from(e.state, 'UTF8') AS event, row_number() OVER (ORDER BY t.id) AS place
@@ -29,6 +30,7 @@ made AS MATERIALIZED (
     SELECT uuidv7() AS made_id, m.*, n
     FROM generate_series(1, %(tasks)s) AS n
     JOIN model AS m ON m.place = 1 + n %% (SELECT count(*) FROM model)
+    ORDER BY n
 ),
 logged AS (
     INSERT INTO tallystick_events (originator_id, originator_version, topic, state)
@@ -38,7 +40,8 @@ INSERT INTO tasks (
     id, version, account_id, type, status, priority, turn, queued_at, token, created_at, deadline_at, percent, data, input
 )
 SELECT
-    made_id, 1, account_id, type, status, priority, turn + 1000 * n, queued_at, token, created_at, deadline_at, percent,
+    made_id, 1, account_id, type, status, priority, turn + 1000 * n, queued_at + n * interval '1 ms', token,
+    created_at + n * interval '1 ms', deadline_at + n * interval '1 ms', percent,
     replace(data::text, id::text, made_id::text)::json, input
 FROM made
 """  # noqa: E501 - SQL, in the width of the SQL files
