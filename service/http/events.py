@@ -244,14 +244,19 @@ async def _page(call: Call, subscription: Subscription, after_version: int) -> l
 def _told(
     subscription: Subscription, states: TaskStates, facts: list[Recorded], after: int
 ) -> tuple[bytes, bool]:
-    """These facts as they are written, from past `after`; and whether one of them is the end."""
+    """These facts as they are written, from past `after`; and whether one of them is the end.
+
+    Those before are noted: progress may come before the next fact.
+    """
     frames: list[bytes] = []
     for recorded in facts:
         fact = fact_of(recorded, states)
-        if fact is None or fact.position <= after:
+        if fact is None:
+            continue
+        subscription.note(fact)
+        if fact.position <= after:
             continue
         frames.append(fact.frame(subscription.reader))
-        subscription.note(fact)
         if subscription.ended_by(fact):
             return b"".join(frames), True
     return b"".join(frames), False

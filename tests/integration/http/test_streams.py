@@ -246,6 +246,26 @@ async def test_progress_between_facts_comes_without_an_id(database: str, tmp_pat
                 assert stream.last_id == state.id
 
 
+@pytest.mark.parametrize("of", ["task", "account"])
+async def test_a_resumed_stream_has_progress_before_the_next_fact(
+    database: str, tmp_path: Path, of: str
+) -> None:
+    async with running_api(database, tmp_path, stream_progress_seconds=0.05) as api:
+        task = await api.submit()
+        [claimed] = await api.claim()
+        path = "/v1/events" if of == "account" else f"/v1/tasks/{task['id']}/events"
+        async with listening(api, path) as stream:
+            state = await stream.next()
+        assert state is not None
+        async with listening(api, path, after=state.id) as stream:
+            await open_streams(api, 1)
+            said = {"percent": 20, "message": "on the way"}
+            await api.work(task["id"], "progress", claimed["token"], progress=said)
+            event = await stream.next()
+            assert event is not None
+            assert (event.name, event.id, event.data["percent"]) == ("progress", None, 20)
+
+
 async def test_streams_of_a_revoked_or_expired_key_end(api: Api, second_api: Api) -> None:
     task = await api.submit()
     for path in (f"/v1/tasks/{task['id']}/events", "/v1/events"):
