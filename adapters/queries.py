@@ -30,7 +30,8 @@ _NO_DOCUMENT = Raw(b"{}")
 class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     """A task with its light columns: the lease, and progress finer than its stages.
 
-    `percent` is the finer one. In lists `task.input` is `{}` and `task.result` None: both may be
+    `percent` is the finer one while a worker has the task, and `message` and the counts stand
+    only then. In lists `task.input` is `{}` and `task.result` None: both may be
     large. `refunded` is what was given back of the charge; a group's is not told of its members.
     `settled` is False for a member that has ended while its group's hold stands.
     """
@@ -203,11 +204,13 @@ def _state_count(  # noqa: PLR0913, PLR0917 - one for each column
 
 
 def _task_view(row: Sequence[Any]) -> TaskView:
-    data, task_input, result, lease_until, percent, message, completed, total, *money = row
-    refunded, settled = money
+    data, task_input, result, lease_until, percent, *light, refunded, settled = row
     document = _NO_DOCUMENT if task_input is None else Raw(task_input.encode())
+    task = task_of(data, document, None if result is None else Raw(result.encode()))
+    # What the last worker said stays in the row, beside a percent that is of the last fact again.
+    message, completed, total = light if task.leased else (None, None, None)
     return TaskView(
-        task=task_of(data, document, None if result is None else Raw(result.encode())),
+        task=task,
         lease_until=lease_until,
         percent=percent,
         message=message,

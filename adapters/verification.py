@@ -33,7 +33,6 @@ DIFFERENCES_MAX = 20
 FETCH_ROWS = 2_000
 SHOWN_LENGTH_MAX = 200
 DOCUMENTS = "documents"
-_LEASED = frozenset({"running", "cancelling"})
 _TASK_COLUMNS = (
     "id",
     "version",
@@ -328,7 +327,7 @@ def _task_row(values: Sequence[Any]) -> _Row:
         expected |= {name: getattr(state, name) for name in _TASK_COLUMNS}
         found = _prefixed(row) | dict(zip(_TASK_COLUMNS, columns, strict=True))
         # While a worker has the task, its progress may be ahead of the last stage.
-        ahead = state.status in _LEASED and percent >= state.percent
+        ahead = state.leased and percent >= state.percent
         return (
             expected | {"percent": state.percent},
             found | {"percent": state.percent if ahead else percent},

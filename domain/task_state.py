@@ -132,6 +132,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.status in {"queued", "backoff"}
 
     @property
+    def leased(self) -> bool:
+        """True while a worker has it."""
+        return self.status in {"running", "cancelling"}
+
+    @property
     def ended(self) -> bool:
         return self.status in TERMINAL
 

@@ -31,7 +31,7 @@ from service.http.live_facts import (
 from service.http.refusals import InvalidHeader
 from service.http.route import USER, USER_OR_ADMIN, route
 from service.http.streams import fact_of
-from service.http.subscription import RUNNING, RUNNING_TASKS_MAX, Subscription
+from service.http.subscription import RUNNING_TASKS_MAX, Subscription
 from service.http.tasks import visible_task
 
 TASK_PAGE_EVENTS = 200
@@ -155,7 +155,7 @@ async def _task_opening(call: Call, subscription: Subscription) -> bytes:
     task = view.task
     if task.ended:
         subscription.finish()
-    elif task.status in RUNNING:
+    elif task.leased:
         shown = LightProgress(
             task_id=task.id,
             version=task.version,

@@ -10,7 +10,6 @@ from uuid import UUID
 from adapters.light_progress import LightProgress
 from service.http.fact import Fact, Reader
 
-RUNNING = frozenset({"running", "cancelling"})
 RUNNING_TASKS_MAX = 200
 """Tasks of one stream whose progress between facts is shown; facts are shown of all."""
 
@@ -88,7 +87,7 @@ class Subscription:
         known = self._shown.get(task.id)
         if known is not None and known.version > task.version:
             return
-        if task.status not in RUNNING:
+        if not task.leased:
             self._shown.pop(task.id, None)
         elif known is not None or len(self._shown) < RUNNING_TASKS_MAX:
             self._shown[task.id] = LightProgress(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import pytest
 
 from tallystick.handler import Context, handler
 from tests.integration.http.api import (
@@ -78,6 +80,32 @@ async def test_progress_is_seen_by_pollers_without_a_new_version(api: Api) -> No
     assert task["progress"] == {
         "percent": 42, "stage": None, "message": "uploading", "completed": 21, "total": 50,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("verb", "given", "percent"),
+    [
+        ("complete", {"result": {"n": 8}}, 100),
+        ("fail", {"failure": {"type": "param_error", "message": "No."}}, 0),
+        ("fail", {"failure": {"type": "network", "message": "Later."}}, 0),
+        ("release", {}, 0),
+    ],
+    ids=["completed", "failed", "backoff", "queued"],
+)
+async def test_what_a_worker_said_last_is_not_shown_beside_the_end_of_its_work(
+    api: Api, verb: str, given: dict[str, Any], percent: int
+) -> None:
+    task_id, token = await _claimed(api)
+    said = {"percent": 42, "message": "uploading", "completed": 21, "total": 50}
+    await api.work(task_id, "progress", token, progress=said)
+
+    await api.work(task_id, verb, token, **given)
+
+    [listed] = (await api.get("/v1/tasks")).json()["items"]
+    for task in (listed, (await api.get(f"/v1/tasks/{task_id}")).json()):
+        assert task["progress"] == {
+            "percent": percent, "stage": None, "message": None, "completed": None, "total": None,
+        }  # fmt: skip
 
 
 async def test_a_stage_is_a_fact_with_its_types_percent(api: Api) -> None:
