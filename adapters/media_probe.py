@@ -46,6 +46,9 @@ class MediaStream(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     language: Language | None = None
     title: Title | None = None
     default: bool = False
+    cover: Annotated[bool, Meta(description="a picture that comes along, such as an album's")] = (
+        False
+    )
     duration_seconds: Seconds | None = None
     bit_rate: BitRate | None = None
     width: Pixels | None = None
@@ -119,6 +122,7 @@ def _describe(stream: Stream) -> MediaStream:
         language=language_of(stream.metadata),
         title=title_of(stream.metadata),
         default=bool(stream.disposition & stream.disposition.default),
+        cover=bool(stream.disposition & stream.disposition.attached_pic),
         duration_seconds=_stream_seconds(stream),
     )
     if decoder_of(stream) is None:

@@ -17,6 +17,8 @@ TallystickError
 │   ├── RefundExceedsCapture more was to be given back than was charged
 │   ├── AccountUnsettled     credits are still held or owed
 │   ├── LimitReached         a plan's limit is used up
+│   ├── StorageFull          the account stores as much as its plan allows
+│   ├── OperatorsOnly        the task type is for whoever runs the service
 │   ├── VersionMismatch      the caller's version is not the current one
 │   ├── KeyReused            an idempotency key came back with another request
 │   └── KeyInFlight          the first request with that key has not ended
@@ -208,6 +210,29 @@ class LimitReached(DomainError):
         self.limit = limit
         self.maximum = maximum
         self.retry_after_seconds = retry_after_seconds
+
+
+class StorageFull(DomainError):
+    """Waiting does not help: something stored has to go, or the plan has to be a larger one."""
+
+    code = "storage_full"
+
+    def __init__(self, stored_bytes: int, stored_bytes_max: int) -> None:
+        super().__init__(
+            f"The account stores {stored_bytes} of the {stored_bytes_max} bytes of its plan."
+        )
+        self.stored_bytes = stored_bytes
+        self.stored_bytes_max = stored_bytes_max
+
+
+class OperatorsOnly(DomainError):
+    """The account is none of whoever runs the service."""
+
+    code = "operators_only"
+
+    def __init__(self, type_name: str) -> None:
+        super().__init__(f"Tasks of type {type_name!r} are for accounts of the operator.")
+        self.type_name = type_name
 
 
 class VersionMismatch(DomainError):

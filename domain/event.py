@@ -12,6 +12,8 @@ import msgspec
 CREDITS_MAX = 2**53 - 1
 """Largest amount of credits in one event: exact in every JSON reader, far below 63 bits."""
 COUNT_MAX = 2**31 - 1
+BYTES_MAX = 2**53 - 1
+"""Largest number of bytes that is told: exact in every JSON reader."""
 NAME_LENGTH_MAX = 200
 TEXT_LENGTH_MAX = 2_000
 DETAIL_LENGTH_MAX = 8_000

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from domain import group as groups
 from domain import ledger as ledgers
 from domain import task as tasks
-from domain.errors import NotFound
+from domain.errors import NotFound, OperatorsOnly, StorageFull
 from domain.event import Event, Metadata
 from domain.group import CancelGroup, EndMember, Group, Member, RetryGroup, StartGroup
 from domain.group_events import GroupEnd, GroupEvent, GroupMemberEnded, Outcome
@@ -47,8 +47,10 @@ def submit(
 ) -> tuple[Event, ...]:
     """A new task with the hold on its credits; with `reuse` also its end, and the hold captured.
 
-    Refusals are the task's first, then the ledger's: a result is not had without credits and room.
+    Refusals are the plan's for the type and what is stored, then the task's, then the ledger's: a
+    result is not had without credits and room.
     """
+    _guard_plan(command, plan)
     raised = command
     if plan.priority_raise:
         raised = replace(command, priority=_raised(command.priority, plan))
@@ -62,6 +64,15 @@ def submit(
     task = reduce(tasks.evolve, submitted, task)
     ledger = reduce(ledgers.evolve, held, ledger)
     return (*submitted, *held, *proceed(task, ledger, reuse, meta))
+
+
+def _guard_plan(command: SubmitTask, plan: Plan) -> None:
+    """What is asked for is one for the account's plan, and there is room for what it may store."""
+    if command.operator and not plan.operator:
+        raise OperatorsOnly(command.type)
+    stored, bytes_max = command.stored_bytes, plan.stored_bytes_max
+    if stored is not None and bytes_max is not None and stored >= bytes_max:
+        raise StorageFull(stored, bytes_max)
 
 
 def retry(

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from domain.errors import InvalidInput
-from domain.event import COUNT_MAX, CREDITS_MAX, Count, Name
+from domain.event import BYTES_MAX, COUNT_MAX, CREDITS_MAX, Count, Name
 
 STRIDE = 1_000_000
 """How far one task moves the next turn of an account of weight 1."""
@@ -28,6 +28,9 @@ class Plan(
     lifts every task's priority by that many levels. The first `trial_tasks` tasks cost nothing.
     Up to `overdraft_max` credits may be held that are not there; the owner is told when fewer than
     `low_credits` are available.
+
+    Once it stores `stored_bytes_max` bytes, an account gets no tasks that store more. An `operator`
+    runs the service: it alone may submit task types that clean up after all accounts.
     """
 
     name: Name
@@ -38,6 +41,8 @@ class Plan(
     trial_tasks: Annotated[int, Meta(ge=0, le=COUNT_MAX)] = 0
     overdraft_max: Annotated[int, Meta(ge=0, le=CREDITS_MAX)] = 0
     low_credits: Annotated[int, Meta(ge=1, le=CREDITS_MAX)] | None = None
+    stored_bytes_max: Annotated[int, Meta(ge=0, le=BYTES_MAX)] | None = None
+    operator: bool = False
 
     @property
     def stride(self) -> int:

@@ -5,14 +5,27 @@ from __future__ import annotations
 import msgspec
 
 from domain import metering
-from domain.errors import DomainError, IllegalTransition, InsufficientCredits, LimitReached
+from domain.errors import (
+    DomainError,
+    IllegalTransition,
+    InsufficientCredits,
+    LimitReached,
+    OperatorsOnly,
+    StorageFull,
+)
 from domain.event import Metadata
 from domain.ledger import CreditLedger
 from domain.ledger_events import CreditsHeld
 from domain.plan import Plan
 from domain.task import ReuseResult, SubmitTask
 
-REFUSALS = (InsufficientCredits, LimitReached, IllegalTransition)
+REFUSALS = (
+    InsufficientCredits,
+    LimitReached,
+    IllegalTransition,
+    StorageFull,
+    OperatorsOnly,
+)
 """What an account refuses; what is wrong with the request itself is raised."""
 
 

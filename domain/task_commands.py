@@ -27,7 +27,9 @@ NOT_BEFORE_DAYS_MAX = 366
 class SubmitTask(msgspec.Struct, frozen=True, kw_only=True):
     """`credits` is what the hold takes; `priority` is of `PRIORITIES`; `input` is a JSON object.
 
-    `content_key` digests what the result depends on, where it may be used again.
+    `content_key` digests what the result depends on, where it may be used again. `stored_bytes` is
+    what the account stores, where the task may store more and a plan bounds that; one of a type for
+    the `operator` is refused to other accounts.
     """
 
     task_id: UUID
@@ -47,6 +49,8 @@ class SubmitTask(msgspec.Struct, frozen=True, kw_only=True):
     content_key: str | None = None
     trial: bool = False
     price_version: str | None = None
+    stored_bytes: int | None = None
+    operator: bool = False
 
 
 class StartTask(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from adapters.decision import Committed, States
 from adapters.queue import find_members
 from domain import metering, task
 from domain.aggregate import GROUPS, LEDGERS, Stream
-from domain.errors import InvalidInput
+from domain.errors import InvalidInput, OperatorsOnly
 from domain.event import Event, Metadata
 from domain.group import MEMBERS_MAX, CancelGroup, Group, MemberTask, RetryGroup, StartGroup
 from domain.money import money_of_group, money_told
@@ -158,6 +158,8 @@ class Groups:
 
     def _member(self, number: int, member: MemberSubmission) -> MemberTask:
         handler = self._types.named(member.type)
+        if handler.operator:
+            raise OperatorsOnly(handler.name)
         try:
             task_input = self._types.read_input(member.type, member.input)
             terms = self._bus.pricing.estimate(handler, task_input).terms

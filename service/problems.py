@@ -87,6 +87,23 @@ _TABLE = (
         "`limit` names it, `maximum` is its value; `Retry-After` says when trying again can help.",
     ),
     ProblemType(
+        "storage_full",
+        409,
+        EXIT_REFUSED,
+        "The account stores as much as its plan allows",
+        "`stored_bytes` of the plan's `stored_bytes_max` are in use, and the task would store more."
+        " Nothing was held. `GET /v1/account` shows how much that is, a task of type `update_quota`"
+        " counts it anew.",
+    ),
+    ProblemType(
+        "operators_only",
+        403,
+        EXIT_REFUSED,
+        "The task type is for the operator",
+        "It works on what is left over of all accounts: only an account whose plan is an"
+        " `operator`'s may submit it.",
+    ),
+    ProblemType(
         "too_many_streams",
         429,
         EXIT_REFUSED,

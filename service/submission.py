@@ -86,4 +86,5 @@ class Submissions:
             project=submission.project,
             not_before=submission.not_before,
             content_key=content_key(handler, submission.account_id, task_input),
+            operator=handler.operator,
         )

@@ -212,6 +212,9 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     the input itself unless given; None keeps this input out. `cache_scope` says whose results are
     taken. `cache_version` parts results of another version of the function; `cache_when(result)`
     is False for one that is not worth taking over.
+
+    A type that `stores` keeps objects for its account, and is refused to one that stores as much as
+    its plan lets it; one for the `operator` is refused to all accounts but those of operators.
     """
 
     name: str
@@ -239,6 +242,8 @@ class Handler(msgspec.Struct, frozen=True, kw_only=True):
     delivery_seconds_max: int = 30
     estimate: Estimate | None = None
     measure: Measure | None = None
+    stores: bool = False
+    operator: bool = False
 
     def __post_init__(self) -> None:
         if (self.function is None) == (self.endpoint is None):
@@ -301,6 +306,8 @@ def handler(  # noqa: PLR0913 - each is a part of the declaration
     cache_when: Callable[[Any], bool] | None = None,
     estimate: Estimate | None = None,
     measure: Measure | None = None,
+    stores: bool = False,
+    operator: bool = False,
 ) -> Callable[[Callable[[Input, Context], Awaitable[Output] | Output]], Handler]:
     """Declare a task type; the function's annotations give its schemas (`msgspec.Struct`s).
 
@@ -342,6 +349,8 @@ def handler(  # noqa: PLR0913 - each is a part of the declaration
             cache_when=cache_when,
             estimate=estimate,
             measure=measure,
+            stores=stores,
+            operator=operator,
         )
 
     return declare

@@ -416,6 +416,8 @@ class QuoteRefusal(msgspec.Struct, frozen=True, kw_only=True):
     maximum: int | None = None
     retry_after_seconds: int | None = None
     state: str | None = None
+    stored_bytes: int | None = None
+    stored_bytes_max: int | None = None
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
@@ -442,7 +444,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What an account on it is allowed; `version` is that of all plans.
 
     The first `trial_tasks` tasks cost nothing, `overdraft_max` credits may be owed, and the owner
-    hears when fewer than `low_credits` are left.
+    hears when fewer than `low_credits` are left. `stored_bytes_max` is what may be stored; an
+    `operator` may submit the types that clean up.
     """
 
     name: str
@@ -454,6 +457,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     trial_tasks: int = 0
     overdraft_max: int = 0
     low_credits: int | None = None
+    stored_bytes_max: int | None = None
+    operator: bool = False
 
 
 class TaskType(msgspec.Struct, frozen=True, kw_only=True):

@@ -52,6 +52,7 @@ class GenerateThumbnailOutput(msgspec.Struct, frozen=True, kw_only=True):
     run_seconds_max=RUN_SECONDS_MAX,
     cache_seconds=CACHE_SECONDS,
     cache_key=address_key,
+    stores=True,
 )
 async def generate_thumbnail(
     task_input: GenerateThumbnailInput, context: Context

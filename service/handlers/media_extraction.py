@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeVar
 
@@ -14,6 +14,7 @@ from adapters.media_probe import BitRate, Language, MediaInfo, MediaStream, Name
 from adapters.subtitles import SAMPLE_LENGTH_MAX, SubtitleTrack
 from domain.cleaning import clean_text
 from service.handlers.generate_thumbnail import Moment
+from service.handlers.kept_media import keep_media
 from service.handlers.media_source import CACHE_SECONDS, MediaSource, address_key, bring_media
 from service.handlers.picture import Picture, Taken, take_picture
 from service.handlers.reader import READER
@@ -25,7 +26,6 @@ RUN_SECONDS_MAX = 2_700
 STAGES = {"download": 5, "metadata": 10, "subtitles": 20, "thumbnail": 30, "upload": 40}
 UPLOADED_PERCENT = 99
 THUMBNAIL_WIDTH_MAX = 640
-READ_BYTES = 1024 * 1024
 
 Result = TypeVar("Result")
 
@@ -95,6 +95,7 @@ def _whole(result: MediaExtractionOutput) -> bool:
     cache_seconds=CACHE_SECONDS,
     cache_key=address_key,
     cache_when=_whole,
+    stores=True,
 )
 async def media_extraction(
     task_input: MediaExtractionInput, context: Context
@@ -194,10 +195,12 @@ class _Keeping:
         return await self._or_note(taken.store(self._context), "the thumbnail")
 
     async def video(self, media: Path, info: MediaInfo) -> Stored | None:
-        """The media itself, typed by what it was found to be and not by what its server said."""
-        extension, content_type = CONTAINERS.get(info.format, ("bin", "application/octet-stream"))
-        put = self._context.objects.put(
-            f"video.{extension}", self._reported(media), content_type=content_type
+        put = keep_media(
+            media,
+            info,
+            self._context,
+            percent_from=STAGES["upload"],
+            percent_to=UPLOADED_PERCENT,
         )
         return await self._or_note(put, "the video; it is still at its original URL")
 
@@ -217,33 +220,3 @@ class _Keeping:
                 raise
             self._lost.append(what)
             return None
-
-    async def _reported(self, media: Path) -> AsyncIterator[bytes]:
-        """The bytes of `media`, with progress from the stage's percent on as they go."""
-        total = (await asyncio.to_thread(media.stat)).st_size
-        sent = 0
-        with await asyncio.to_thread(media.open, "rb") as file:
-            while chunk := await asyncio.to_thread(file.read, READ_BYTES):
-                yield chunk
-                sent += len(chunk)
-                percent = STAGES["upload"] + sent * (UPLOADED_PERCENT - STAGES["upload"]) // total
-                await self._context.progress(percent, "Storing", completed=sent, total=total)
-
-
-CONTAINERS = {
-    "mov,mp4,m4a,3gp,3g2,mj2": ("mp4", "video/mp4"),
-    "matroska,webm": ("mkv", "video/x-matroska"),
-    "avi": ("avi", "video/x-msvideo"),
-    "mpegts": ("ts", "video/mp2t"),
-    "mpeg": ("mpg", "video/mpeg"),
-    "flv": ("flv", "video/x-flv"),
-    "ogg": ("ogg", "application/ogg"),
-    "asf": ("asf", "video/x-ms-asf"),
-    "mxf": ("mxf", "application/mxf"),
-    "gif": ("gif", "image/gif"),
-    "mp3": ("mp3", "audio/mpeg"),
-    "wav": ("wav", "audio/x-wav"),
-    "flac": ("flac", "audio/flac"),
-    "aac": ("aac", "audio/aac"),
-}
-"""Extension and content type of what is stored, by FFmpeg's name of the container."""

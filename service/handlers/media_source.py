@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from service.content_key import canonical
-from tallystick.handler import Context, FetchedFile
+from tallystick.handler import Context, FetchedFile, Report
 
 MEDIA_BYTES_MAX = 64 * 1024**3
 """Largest media taken at all; the service's own setting is usually far lower."""
@@ -62,18 +62,41 @@ async def bring_media(
     Raises `TaskFailure` as `Fetch` does, and `TaskCancelled`.
     """
     target = context.folder / "media"
+    if source.upload is None:
+        brought = bring_file(
+            str(source.url),
+            target,
+            context,
+            size_bytes_max=MEDIA_BYTES_MAX,
+            percent_from=percent_from,
+            percent_to=percent_to,
+        )
+    else:
+        report = _report(context, percent_from, percent_to)
+        brought = context.fetch.upload(
+            source.upload, target, size_bytes_max=MEDIA_BYTES_MAX, report=report
+        )
+    return target, await brought
 
+
+async def bring_file(
+    url: str,
+    target: Path,
+    context: Context,
+    *,
+    size_bytes_max: int,
+    percent_from: int,
+    percent_to: int,
+) -> FetchedFile:
+    """Download `url` to `target`, reporting its bytes as they arrive; raises as `bring_media`."""
+    report = _report(context, percent_from, percent_to)
+    return await context.fetch(url, target, size_bytes_max=size_bytes_max, report=report)
+
+
+def _report(context: Context, percent_from: int, percent_to: int) -> Report:
     async def report(size_bytes: int, total: int | None) -> None:
         share = size_bytes / total if total else 0.0
         percent = percent_from + int(share * (percent_to - percent_from))
         await context.progress(percent, "Downloading", completed=size_bytes, total=total)
 
-    if source.upload is not None:
-        bring = context.fetch.upload(
-            source.upload, target, size_bytes_max=MEDIA_BYTES_MAX, report=report
-        )
-    else:
-        bring = context.fetch(
-            str(source.url), target, size_bytes_max=MEDIA_BYTES_MAX, report=report
-        )
-    return target, await bring
+    return report

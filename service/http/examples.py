@@ -9,7 +9,14 @@ from typing import Any
 
 from msgspec import Raw
 
-from domain.errors import IllegalTransition, InsufficientCredits, InvalidInput, LimitReached
+from domain.errors import (
+    IllegalTransition,
+    InsufficientCredits,
+    InvalidInput,
+    LimitReached,
+    OperatorsOnly,
+    StorageFull,
+)
 from domain.group import MemberStatus
 from domain.money import Money
 from domain.task import TaskStatus
@@ -161,10 +168,20 @@ ANSWERS: Mapping[type, Any] = MappingProxyType(
     }
 )
 """By the type of an answer's body."""
+SUBMISSIONS: Mapping[str, object] = MappingProxyType(
+    {
+        "media_extraction": {"url": "https://example.com/clip.mp4"},
+        "generate_thumbnail": {"url": "https://example.com/clip.mp4", "at_seconds": 12.5},
+        "download_video": {"url": "https://example.com/clip.mp4", "size_bytes_max": 200_000_000},
+    }
+)
+"""An input of each shipped task type."""
 REFUSALS: Mapping[str, Exception] = MappingProxyType(
     {
         "insufficient_credits": InsufficientCredits(required=5, available=3),
         "limit_reached": LimitReached("active_tasks_max", 10, 10),
+        "storage_full": StorageFull(5_000_000_123, 5_000_000_000),
+        "operators_only": OperatorsOnly("cleanup_temp"),
         "too_many_streams": TooManyStreams("streams_per_key_max", 20, 15),
         "illegal_transition": IllegalTransition("task", "cancel", "completed", (), _CHARGED),
         "invalid_input": InvalidInput(

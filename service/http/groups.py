@@ -82,6 +82,7 @@ class GroupQuery(Paging, frozen=True, kw_only=True):
     answers={202: GroupResource, 200: GroupResource},
     refusals=(
         "unknown_task_type",
+        "operators_only",
         "illegal_transition",
         "insufficient_credits",
         "limit_reached",

@@ -117,7 +117,9 @@ def _operation(route: Route, schemas: _Schemas) -> Document:
     }
     if route.reads_body:
         content: Document = {"schema": schemas.of(route.given)}
-        if route.example is not None:
+        if route.examples:
+            content["examples"] = {name: {"value": body} for name, body in route.examples.items()}
+        elif route.example is not None:
             content["example"] = route.example
         operation["requestBody"] = {
             "required": not route.given_optional,

@@ -21,6 +21,7 @@ from domain.errors import (
     KeyInFlight,
     LimitReached,
     RefundExceedsCapture,
+    StorageFull,
     TallystickError,
     UnknownTaskType,
     VersionMismatch,
@@ -84,6 +85,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     holds: int | UnsetType = UNSET
     limit: str | UnsetType = UNSET
     maximum: int | UnsetType = UNSET
+    stored_bytes: int | UnsetType = UNSET
+    stored_bytes_max: int | UnsetType = UNSET
     expected: int | UnsetType = UNSET
     actual: int | UnsetType = UNSET
     checks: dict[str, msgspec.Raw] | UnsetType = UNSET
@@ -143,6 +146,7 @@ _MEMBERS: Mapping[type[TallystickError], tuple[str, ...]] = MappingProxyType(
         RefundExceedsCapture: ("refundable",),
         AccountUnsettled: ("holds", "available"),
         LimitReached: ("limit", "maximum"),
+        StorageFull: ("stored_bytes", "stored_bytes_max"),
         TooManyStreams: ("limit", "maximum"),
         VersionMismatch: ("expected", "actual"),
         NotReady: ("checks",),

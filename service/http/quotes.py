@@ -7,7 +7,13 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from domain.errors import DomainError, IllegalTransition, InsufficientCredits, LimitReached
+from domain.errors import (
+    DomainError,
+    IllegalTransition,
+    InsufficientCredits,
+    LimitReached,
+    StorageFull,
+)
 from domain.event import Name, Timestamp
 from domain.pause_events import GateKind
 from domain.plan import Plan
@@ -46,6 +52,8 @@ class RefusalTold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     maximum: int | UnsetType = UNSET
     retry_after_seconds: int | UnsetType = UNSET
     state: str | UnsetType = UNSET
+    stored_bytes: int | UnsetType = UNSET
+    stored_bytes_max: int | UnsetType = UNSET
 
 
 class QuoteResource(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +79,8 @@ class QuoteResource(msgspec.Struct, frozen=True, kw_only=True):
 class PlanResource(msgspec.Struct, frozen=True, kw_only=True):
     """`version` is that of all plans; `priority_raise` lifts each task by so many levels.
 
-    The first `trial_tasks` tasks cost nothing.
+    The first `trial_tasks` tasks cost nothing. Accounts on it store at most about
+    `stored_bytes_max` bytes; an `operator` may submit the types that clean up.
     """
 
     name: str
@@ -83,6 +92,8 @@ class PlanResource(msgspec.Struct, frozen=True, kw_only=True):
     trial_tasks: int
     overdraft_max: int
     low_credits: int | None
+    stored_bytes_max: int | None
+    operator: bool
 
 
 @route(
@@ -140,6 +151,7 @@ _MEMBERS: dict[type[DomainError], tuple[str, ...]] = {
     InsufficientCredits: ("required", "available"),
     LimitReached: ("limit", "maximum", "retry_after_seconds"),
     IllegalTransition: ("state",),
+    StorageFull: ("stored_bytes", "stored_bytes_max"),
 }
 
 

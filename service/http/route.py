@@ -56,7 +56,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     codes besides those that follow from the declaration; `media` are those of a body that is no
     struct. With `stream`, it is server-sent events: what each holds by its name, `*` standing for
     any ending. With `foreign`, the body holds data of third parties. `links` are OpenAPI's: name to
-    (operation, parameter, expression).
+    (operation, parameter, expression). `examples` are bodies by a name, shown with the `example`.
     """
 
     method: Method
@@ -75,6 +75,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     stream: Mapping[str, type]
     example: object
     links: Mapping[str, tuple[str, str, str]]
+    examples: Mapping[str, object]
 
     @property
     def name(self) -> str:
@@ -102,6 +103,7 @@ def route(  # noqa: PLR0913 - each is a part of the declaration
     stream: Mapping[str, type] | None = None,
     example: object = None,
     links: Mapping[str, tuple[str, str, str]] | None = None,
+    examples: Mapping[str, object] | None = None,
 ) -> Callable[[Handler], Route]:
     """Declare the route that the decorated handler carries out; see `Route`."""
 
@@ -123,6 +125,7 @@ def route(  # noqa: PLR0913 - each is a part of the declaration
             stream=stream or {},
             example=example,
             links=links or {},
+            examples=examples or {},
         )
 
     return declare

@@ -127,7 +127,7 @@ class ScheduleResource(msgspec.Struct, frozen=True, kw_only=True):
     scopes=USER,
     given=NewScheduleBody,
     answers={201: ScheduleResource},
-    refusals=("unknown_task_type", "limit_reached", "already_exists"),
+    refusals=("unknown_task_type", "operators_only", "limit_reached", "already_exists"),
     idempotent=True,
     example={
         "cron": "30 2 * * MON-FRI",

@@ -20,6 +20,7 @@ from domain.event import NAME_LENGTH_MAX, TEXT_LENGTH_MAX, Name, Timestamp
 from domain.task import PRIORITIES, Task, TaskStatus
 from service.http.answer import Answer, Headers, etag, json_answer
 from service.http.call import Call, Reply
+from service.http.examples import SUBMISSIONS
 from service.http.pages import Page, Paging, page_answer, page_limit, position_of
 from service.http.preferences import expected_versions, matches
 from service.http.route import USER, USER_OR_ADMIN, route
@@ -90,10 +91,18 @@ class TaskQuery(Paging, frozen=True, kw_only=True):
     scopes=USER,
     given=NewTask,
     answers={202: TaskResource, 200: TaskResource},
-    refusals=("unknown_task_type", "illegal_transition", "insufficient_credits", "limit_reached"),
+    refusals=(
+        "unknown_task_type",
+        "operators_only",
+        "storage_full",
+        "illegal_transition",
+        "insufficient_credits",
+        "limit_reached",
+    ),
     idempotent=True,
     waits=True,
     example={"type": "media_extraction", "input": {"url": "https://example.com/clip.mp4"}},
+    examples={name: {"type": name, "input": given} for name, given in SUBMISSIONS.items()},
     links=_TASK_LINKS,
 )
 async def submit_task(call: Call, given: NewTask) -> Answer:

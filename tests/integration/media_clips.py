@@ -10,7 +10,7 @@ from typing import NamedTuple
 import av
 from av.container import OutputContainer
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import SubtitleSet
 from av.video.frame import VideoFrame
@@ -131,6 +131,26 @@ def paint_video(
 def _frame(image: Image.Image) -> VideoFrame:
     frame: VideoFrame = VideoFrame.from_image(image)  # type: ignore[no-untyped-call]
     return frame.reformat(format="yuv420p")
+
+
+def song_with_cover(target: Path) -> Path:
+    """The clip's sound with one picture, marked as that of its cover."""
+    with av.open(CLIP) as clip, av.open(target, "w") as out:
+        sound = clip.streams.audio[0]
+        copy = out.add_stream_from_template(sound)
+        cover = out.add_stream("mjpeg", rate=1)
+        assert isinstance(cover, VideoStream)
+        cover.width, cover.height, cover.pix_fmt = 320, 180, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        for packet in clip.demux(sound):
+            if packet.dts is not None:
+                packet.stream = copy
+                out.mux(packet)
+        picture = VideoFrame.from_image(  # type: ignore[no-untyped-call]
+            Image.new("RGB", (320, 180), "teal")
+        )
+        out.mux([*cover.encode(picture), *cover.encode()])
+    return target
 
 
 def silence(target: Path, *, title: str | None = None) -> Path:

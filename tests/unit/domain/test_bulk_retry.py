@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from uuid import UUID
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -89,7 +90,8 @@ def test_a_cheaper_one_still_fits_behind_a_dear_one() -> None:
 
 @pytest.mark.parametrize("limit", ["active_tasks_max", "daily_tasks_max"])
 def test_the_plans_limits_hold_for_all_of_them(limit: str) -> None:
-    plan = Plan(name="small", **{"active_tasks_max": 9, "daily_tasks_max": 9, limit: 2})
+    limits = {"active_tasks_max": 9, "daily_tasks_max": 9, limit: 2}
+    plan = msgspec.convert({"name": "small", **limits}, Plan)
     bulk = retried(failed(3), plan=plan)
     assert len(bulk.retried) == 2
     assert [one.code for one in bulk.refused] == ["limit_reached"]

@@ -22,7 +22,9 @@ def test_each_plan_is_found_by_its_own_name() -> None:
 def test_an_unknown_plan_is_refused_with_the_choice() -> None:
     with pytest.raises(InvalidInput) as refusal:
         plan_named("gold")
-    assert refusal.value.errors == (("/plan", "must be one of enterprise, standard, unlimited"),)
+    assert refusal.value.errors == (
+        ("/plan", "must be one of enterprise, operator, standard, unlimited"),
+    )
 
 
 @pytest.mark.parametrize(("weight", "turns"), [(1, 12), (2, 24), (3, 36), (4, 48)])
@@ -38,12 +40,24 @@ def test_the_heaviest_account_still_moves_on() -> None:
 
 def test_only_a_better_plan_is_served_before_others() -> None:
     served = {name: (plan.weight, plan.priority_raise) for name, plan in PLANS.items()}
-    assert served == {"standard": (1, 0), "enterprise": (4, 1), "unlimited": (1, 0)}
+    assert served.pop("enterprise") == (4, 1)
+    assert set(served.values()) == {(1, 0)}
+
+
+def test_whoever_runs_the_service_has_a_plan_of_its_own() -> None:
+    assert [name for name, plan in PLANS.items() if plan.operator] == ["operator"]
 
 
 @pytest.mark.parametrize(
     "broken",
-    [{"weight": 0}, {"weight": STRIDE + 1}, {"priority_raise": -1}, {"priority_raise": 4}],
+    [
+        {"weight": 0},
+        {"weight": STRIDE + 1},
+        {"priority_raise": -1},
+        {"priority_raise": 4},
+        {"stored_bytes_max": -1},
+        {"stored_bytes_max": 2**53},
+    ],
     ids=str,
 )
 def test_a_plan_has_bounds(broken: dict[str, int]) -> None:

@@ -20,6 +20,7 @@ from service.task_types import TaskTypes
 
 SHIPPED_DIGESTS = {
     "2026-01": "9bb7c86500a2fc2195ef950da4d8461a7a93e12bcd02bf9679989d90d59e5d7a",
+    "2026-02": "947f1969c11fefe03f310cc2dc38ddba99500886be56ab5eb033601d6e1ac44c",
 }
 """What is shipped under a version; other content needs another version, and a line here."""
 
@@ -49,6 +50,7 @@ def test_the_shipped_plans_are_as_they_were() -> None:
             priority_raise=1,
         ),
         Plan(name="unlimited", active_tasks_max=COUNT_MAX, daily_tasks_max=COUNT_MAX),
+        Plan(name="operator", operator=True),
     ]
 
 
