@@ -1,13 +1,15 @@
 """A statement as CSV (RFC 4180), safe to be opened in a spreadsheet.
 
 A text that a spreadsheet would take for a formula gets an apostrophe before it; our own numbers
-stay as they are.
+stay as they are. So does a formula within a text that would begin a cell for one that separates
+cells by semicolons or tabs, as many do by their language.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import AsyncIterator, Sequence
 
 import msgspec
@@ -26,8 +28,16 @@ _IDS: dict[str, Prefix] = {
     "grant_id": "grant",
 }
 _TEXTS = frozenset({"source_ref", "reason"})
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""Signs that begin a formula, the full-width ones too, and those that may hide one."""
+_FORMULA = re.compile(
+    r"""
+    ^(?=[\t\r\n])  # signs that may hide one
+    | (?:^|(?<=[;\t\r\n]))  # where a cell begins, or would
+    (?=[\s"\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]*  # what is not seen, or left out
+    [=+\-@\uff1d\uff0b\uff0d\uff20])  # the full-width ones too
+    """,
+    re.VERBOSE,
+)
+"""Where a formula begins."""
 
 
 async def csv_of(queries: Queries, wanted: StatementFilter) -> AsyncIterator[bytes]:
@@ -49,8 +59,7 @@ async def csv_of(queries: Queries, wanted: StatementFilter) -> AsyncIterator[byt
 
 def harmless(text: str) -> str:
     """The text as a cell that no spreadsheet calculates."""
-    begins = {text[:1], text.lstrip()[:1]} - {""}
-    return text if begins.isdisjoint(_FORMULA) else f"'{text}"
+    return _FORMULA.sub("'", text)
 
 
 def _cells(recorded: StatementLine) -> Sequence[object]:
