@@ -133,7 +133,7 @@ async def close_account(call: Call, given: Because) -> Answer:
     return await _carried_out(call, ledger.CloseAccount(reason=given.reason))
 
 
-@_verb("grants/{grant_id}/void", {"reason": "payment bounced"}, *_STATE)
+@_verb("grants/{grant_id}/void", {"reason": "payment bounced"}, *_STATE, "limit_reached")
 async def void_grant(call: Call, given: Because) -> Answer:
     """Take back what is left of a grant; what is held of it goes when it comes back."""
     grant_id = call.id("grant", "grant_id")
@@ -173,7 +173,7 @@ async def hold_credits(call: Call, given: NewHold) -> Answer:
 
 
 @_verb("holds/{hold_id}/extend", {"added": 10, "reason": "more than thought"},
-       *_HOLD, "insufficient_credits",
+       *_HOLD, "insufficient_credits", "limit_reached",
        given=Extension, answers={200: HoldResource})  # fmt: skip
 async def extend_hold(call: Call, given: Extension) -> Answer:
     """Hold more, or for longer."""
@@ -211,7 +211,7 @@ async def release_hold(call: Call, given: Because) -> Answer:
 
 @_verb("refunds", {"hold_id": "hold_019bf3e1a2b47c118f3e9d5b6a7c8e90", "reason": "blurred"},
        *_STATE, "hold_settled", "member_of_group", "refund_exceeds_capture",
-       given=Refund)  # fmt: skip
+       "limit_reached", given=Refund)  # fmt: skip
 async def refund_credits(call: Call, given: Refund) -> Answer:
     """Give charged credits back to the very grants that they came from."""
     holds, amount, reason = call.service.holds, given.amount, given.reason

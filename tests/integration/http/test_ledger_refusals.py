@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from adapters.mapper import EventMapper
 from adapters.verification import compare_inline
-from domain import ledger, ledger_grants, ledger_holds
+from domain import ledger, ledger_book, ledger_grants, ledger_holds
 from domain.event import CREDITS_MAX
 from domain.ledger import HoldCredits
 from domain.plan import Plan, Plans
@@ -93,7 +93,8 @@ ROWS = [
     Row("400 invalid_input /expires_at", "grants", GRANT | {"expires_at": LONG_AGO}, ("full",)),
     Row("400 invalid_input /amount", "grants", GRANT | {"amount": CREDITS_MAX}, ("full",)),
     Row("429 limit_reached grants_max", "grants", GRANT, ("full",)),
-    Row("404 not_found", "grants/{grant}/void", {}, ("spent",)),
+    Row("404 not_found", "grants/{grant}/void", {}, ("spent", "full")),
+    Row("429 limit_reached voided_max", "grants/{grant}/void", {}, ("full",)),
     Row("400 invalid_input /amount", "adjustments", ADJUST | {"amount": 0}, ("full",)),
     Row("400 invalid_input /amount", "adjustments", ADJUST | {"amount": CREDITS_MAX}, ("full",)),
     Row("429 limit_reached grants_max", "adjustments", ADJUST | {"amount": 1}, ("full",)),
@@ -123,7 +124,8 @@ ROWS = [
         {"added": 99, "expires_at": LONG_AGO}, ("held",)),
     Row("400 invalid_input /expires_at", "holds/{hold}/extend",
         {"added": 99, "expires_at": LATER}, ("held until later",)),
-    Row("402 insufficient_credits", "holds/{hold}/extend", {"added": 99}, ("held",)),
+    Row("402 insufficient_credits", "holds/{hold}/extend", {"added": 99}, ("held", "full")),
+    Row("429 limit_reached hold_slices_max", "holds/{hold}/extend", {"added": 1}, ("held", "full")),
     Row("409 capture_exceeds_hold", "holds/{hold}/capture", {"amount": 8}, ("held",)),
     # Refunds and books.
     Row("409 illegal_transition", "refunds", VERBS["refunds"], ("captured", "closed")),
@@ -137,7 +139,9 @@ ROWS = [
     Row("409 illegal_transition", "refunds", {"hold_id": _HOLD, "amount": 99}, ("held",)),
     Row("409 hold_settled released", "refunds", {"hold_id": _HOLD, "amount": 99}, ("released",)),
     Row("409 illegal_transition", "refunds", {"hold_id": _HOLD, "amount": 99}, ("refunded",)),
-    Row("409 refund_exceeds_capture", "refunds", {"hold_id": _HOLD, "amount": 8}, ("captured",)),
+    Row("409 refund_exceeds_capture", "refunds", {"hold_id": _HOLD, "amount": 8},
+        ("captured", "full")),
+    Row("429 limit_reached refunds_max", "refunds", {"hold_id": _HOLD}, ("captured", "full")),
     Row("409 member_of_group", "refunds", {"task_id": "{task}"}, ("a member",)),
     Row("400 invalid_input /period", "books", {"period": "2020-13"}, ("nobody",)),
     Row("400 invalid_input /period", "books", {"period": "9999-12"}, ("closed",)),
@@ -222,6 +226,9 @@ class Before:
 
     async def full(self) -> None:
         self.patch.setattr(ledger_grants, "GRANTS_MAX", 1)
+        self.patch.setattr(ledger_grants, "VOIDED_MAX", 0)
+        self.patch.setattr(ledger_holds, "REFUNDS_MAX", 0)
+        self.patch.setattr(ledger_book, "SLICES_MAX", 1)
 
     async def long_ago(self) -> None:
         self.patch.setattr(ledger_holds, "REFUND_DAYS_MAX", -1)
