@@ -16,35 +16,36 @@ from service.bootstrap import Service
 AT_LENGTH_MAX = 40
 
 
-def read_at(text: str, now: datetime) -> int | datetime:
-    """A version (`17`), or a time that is not to come, with its offset. Raises `InvalidInput`."""
+def read_at(text: str) -> int | datetime:
+    """A version (`17`), or a time with its offset. Raises `InvalidInput`."""
     if text.isdecimal() and text.isascii():
-        version = int(text[:AT_LENGTH_MAX])
-        if 1 <= version <= BIGINT_MAX:
-            return version
-        raise _invalid("is no version")
+        return int(text[:AT_LENGTH_MAX])
     try:
-        at = msgspec.convert(text, Timestamp)
+        return msgspec.convert(text, Timestamp)
     except msgspec.ValidationError as error:
         raise _invalid(
             "must be a version or a time with its offset (`+` is sent as %2B)"
         ) from error
-    if at > now:
-        raise _invalid("is in the future")
-    return at
 
 
-async def past_account(service: Service, account_id: UUID, text: str) -> PastLedger:
-    """Raises `InvalidInput`, and `NotFound` where there was no such account then."""
-    at = read_at(text, service.clock.now())
+async def past_account(service: Service, account_id: UUID, at: int | datetime) -> PastLedger:
+    """As of a version, or of a time that is not to come.
+
+    Raises `InvalidInput`, and `NotFound` where there was no such account then.
+    """
     past = service.past_ledgers
-    found = await (
-        past.at_version(account_id, at) if isinstance(at, int) else past.at_time(account_id, at)
-    )
+    if isinstance(at, int):
+        if not 1 <= at <= BIGINT_MAX:
+            raise _invalid("is no version")
+        found = await past.at_version(account_id, at)
+    else:
+        if at > service.clock.now():
+            raise _invalid("is in the future")
+        found = await past.at_time(account_id, at)
     if found is None:
         raise NotFound("There was no such account then.")
     return found
 
 
 def _invalid(sentence: str) -> InvalidInput:
-    return InvalidInput("The query is invalid.", ("/at", sentence))
+    return InvalidInput("The account cannot be shown as of then.", ("/at", sentence))

@@ -27,10 +27,23 @@ from tallystick.models import Group, Money, Task
 
 
 class FieldError(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing wrong with a request: where (a JSON pointer) and what (a sentence)."""
+    """One thing wrong with a request: where and what (a sentence).
+
+    `pointer` is a JSON pointer into the body; `parameter` or `header` name what is not in it.
+    """
 
     pointer: str = ""
     detail: str = ""
+    parameter: str = ""
+    header: str = ""
+
+    @property
+    def where(self) -> str:
+        """Whichever of them it is; empty for the request as a whole."""
+        return self.pointer or self.parameter or self.header
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.detail}" if self.where else self.detail
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +82,7 @@ class ApiError(TallystickError):
         self.retry_after = retry_after
 
     def __str__(self) -> str:
-        where = "; ".join(f"{error.pointer}: {error.detail}" for error in self.errors)
+        where = "; ".join(map(str, self.errors))
         return f"{self.detail} ({where})" if where else self.detail
 
 

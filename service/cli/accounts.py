@@ -12,7 +12,7 @@ from domain.event import NAME_LENGTH_MAX
 from service.bootstrap import Service
 from service.cli.account_change import account_of, print_account
 from service.cli.administration import actor_option, operator, with_service
-from service.cli.arguments import limit_option, text_of
+from service.cli.arguments import limit_option, read_at, text_of
 from service.cli.output import json_option, print_table
 from service.cli.past_account import show_past_account
 from service.cli.statement import show_statement
@@ -73,9 +73,9 @@ def list_(limit: int, as_json: bool) -> None:
 @json_option
 def show(account: str, at: str | None, as_json: bool) -> None:
     """Show one account and its balance."""
-    account_id = parse_id("acct", account)
-    if at is not None:
-        show_past_account(account_id, at, as_json=as_json)
+    account_id, as_of = parse_id("acct", account), read_at(at)
+    if as_of is not None:
+        show_past_account(account_id, as_of, as_json=as_json)
         return
     found = with_service(lambda service: account_of(service, account_id))
     print_account(found, as_json=as_json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from domain.errors import TallystickError
+from domain.errors import InvalidInput, TallystickError
 from service.problems import PROBLEMS, problem_of
 from tallystick import errors
 
@@ -36,7 +36,14 @@ def sentence_of(error: Exception) -> str:
         case errors.WaitTimeout() | errors.GroupWaitTimeout():
             return f"{error} It goes on: `tallystick {_shown_by(error)}`."
         case _:
-            return str(error) or type(error).__name__
+            return f"{str(error) or type(error).__name__}{_where_wrong(error)}"
+
+
+def _where_wrong(error: Exception) -> str:
+    """In brackets what does not fit in which place; the client's errors say it by themselves."""
+    places = error.errors if isinstance(error, InvalidInput) else ()
+    where = "; ".join(f"{place}: {what}" if place else what for place, what in places)
+    return f" ({where})" if where else ""
 
 
 def _shown_by(late: errors.WaitTimeout | errors.GroupWaitTimeout) -> str:

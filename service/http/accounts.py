@@ -33,7 +33,7 @@ from service.http.route import ADMIN, USER, route
 from service.http.task_resource import AccountId
 from service.identifiers import new_id, parse_id, public_id
 from service.ledgers import Asked
-from service.past_accounts import AT_LENGTH_MAX, past_account
+from service.past_accounts import AT_LENGTH_MAX, past_account, read_at
 
 SETTLING = ("overloaded", "shutting_down", "outcome_unknown")
 """A read that finds something due enters it in the log first, which may fail as a command does."""
@@ -229,7 +229,7 @@ async def get_account(call: Call, query: AsOfQuery) -> Answer:
     With `at` it is what it was then, exactly, with its grants and open holds in `as_of`.
     """
     if query.at is not None:
-        past = await past_account(call.service, call.id("acct"), query.at)
+        past = await past_account(call.service, call.id("acct"), read_at(query.at))
         return json_answer(past_resource(past))
     balance = await settled_balance(call, call.id("acct"))
     headers: Headers = [(b"cache-control", b"private, no-cache"), (b"etag", etag(balance.version))]
@@ -293,7 +293,7 @@ def account_resource(balance: Balance) -> AccountResource:
 
 
 async def _own_past(call: Call, at: str) -> Answer:
-    past = await past_account(call.service, call.account_id, at)
+    past = await past_account(call.service, call.account_id, read_at(at))
     _, made = day_of(past.ledger, past.at)
     limits = _limits(call, past.ledger.balance, made)
     return json_answer(OwnAccount(**msgspec.structs.asdict(past_resource(past)), limits=limits))

@@ -95,3 +95,11 @@ class InvalidParameter(InvalidInput):
 
 class InvalidHeader(InvalidInput):
     """`errors` holds (name, sentence) pairs of headers."""
+
+
+def of_query(error: InvalidInput) -> InvalidInput:
+    """The refusal of a request without a body: what it names by pointers are parameters."""
+    if type(error) is not InvalidInput:
+        return error
+    named = [(where.removeprefix("/"), what) for where, what in error.errors]
+    return InvalidParameter(str(error), *named)

@@ -22,7 +22,7 @@ from litestar.types import ASGIApp
 
 from adapters.api_keys import Scope
 from adapters.committer import OutcomeUnknown
-from domain.errors import ShuttingDown, TallystickError
+from domain.errors import InvalidInput, ShuttingDown, TallystickError
 from service.http.answer import Answer
 from service.http.authentication import authenticate
 from service.http.body import decode_body, guard_media
@@ -30,7 +30,7 @@ from service.http.call import Call, Front
 from service.http.problem import problem_answer
 from service.http.query import read_query
 from service.http.rate_limit import COUNTED
-from service.http.refusals import Forbidden
+from service.http.refusals import Forbidden, of_query
 from service.http.trace import Trace
 
 Method = Literal["GET", "POST"]
@@ -183,9 +183,16 @@ class _Carrier:
         if declared.given is None:
             return await declared.handler(call)
         if self._decoder is None:
-            given = read_query(scope["query_string"], declared.given)
-            return await declared.handler(call, given)
+            return await self._of_query(call, scope["query_string"])
         return await declared.handler(call, await self._body(call, self._decoder))
+
+    async def _of_query(self, call: Call, query: bytes) -> Answer:
+        assert self._route.given is not None
+        given = read_query(query, self._route.given)
+        try:
+            return await self._route.handler(call, given)
+        except InvalidInput as error:
+            raise of_query(error) from error
 
     async def _body(self, call: Call, decoder: msgspec.json.Decoder[Any]) -> Any:  # noqa: ANN401
         declared = self._route

@@ -188,6 +188,17 @@ def test_an_account_of_before_is_shown_to_people(account: str) -> None:
     assert "version 2." in past.stderr
     assert f"available   {CREDITS}" in past.stdout
     assert [line for line in past.stdout.splitlines() if line.startswith("grant_")]
+    for at in ("2020-02-01T00:00Z", "2020-02-01T01:00+01:00"):
+        early = run("accounts", "show", account, "--at", at)
+        assert "There was no such account then." in early.stderr, "a time as people write it"
+        assert early.exit_code == REFUSED
+
+
+def test_what_is_refused_says_where_it_is_wrong(account: str) -> None:
+    finished = run("accounts", "show", account, "--at", LATER)
+    assert "(/at: is in the future)" in finished.stderr
+    finished = run("accounts", "plan", account, "no such", *WHY)
+    assert "(/plan: must be one of enterprise, standard, unlimited)" in finished.stderr
 
 
 def test_a_grant_has_its_dates_and_its_rank(account: str) -> None:
@@ -218,6 +229,9 @@ def test_what_cannot_be_meant_is_wrong_usage_and_changes_nothing(account: str) -
         ("statement", "--summary", "--since", LATER),
         ("show", "--at", "soon"),
         ("show", "--at", LATER),
+        ("show", "--at", "0"),
+        ("show", "--at", "9" * 25),
+        ("show", "--at", "2026-01-01T00:00"),
     ):
         finished = run("accounts", verb, account, *given)
         assert (given, finished.exit_code, finished.stdout) == (given, USAGE, "")

@@ -188,6 +188,14 @@ def test_a_refusal_carries_its_members(call: Call) -> None:
     ):
         call(service, "submit", "x", {})
     assert raised.value.trace_id == "t1"
+    elsewhere = [{"parameter": "limit", "detail": "a"}, {"header": "If-Match", "detail": "b"}]
+    elsewhere += [{"pointer": "", "detail": "the whole"}]
+    with (
+        scripted_service(problem(400, "invalid_input", errors=elsewhere)) as service,
+        pytest.raises(InvalidRequest) as unnamed,
+    ):
+        call(service, "submit", "x", {})
+    assert str(unnamed.value).endswith(" (limit: a; If-Match: b; the whole)")
     with (
         scripted_service(problem(402, "insufficient_credits", required=5, available=2)) as service,
         pytest.raises(InsufficientCredits) as poor,

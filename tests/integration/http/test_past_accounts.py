@@ -62,6 +62,8 @@ async def test_what_is_no_version_and_no_time_of_before_is_refused(api: Api, at:
     for path, as_ in (("/v1/account", "user"), (f"/v1/accounts/{api.account_id}", "admin")):
         answer = await api.get(f"{path}?at={at}", as_)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
+        [wrong] = answer.json()["errors"]
+        assert wrong["parameter"] == "at", "it is named as what it is: there is no body"
 
 
 async def test_before_it_was_there_an_account_is_not_found(api: Api) -> None:
