@@ -1,6 +1,7 @@
 """Tallystick for its users: a client of the service, and `@handler` to add task types."""
 
-from tallystick.client import AsyncClient, Client
+from typing import TYPE_CHECKING
+
 from tallystick.handler import (
     Context,
     Handler,
@@ -10,6 +11,19 @@ from tallystick.handler import (
     handler,
 )
 from tallystick.push_type import push_type
+
+if TYPE_CHECKING:
+    from tallystick.client import AsyncClient, Client
+else:
+
+    def __getattr__(name: str) -> object:
+        """Whoever only handles tasks need not wait for an HTTP client to be imported."""
+        if name not in {"AsyncClient", "Client"}:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from tallystick import client  # noqa: PLC0415
+
+        return getattr(client, name)
+
 
 __all__ = [
     "AsyncClient",
