@@ -36,7 +36,9 @@ PROCESSES_MAX = max(2, os.cpu_count() or 1)
 
 _CRASHES = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL})
 _OUT_OF_TIME = frozenset({signal.SIGALRM, signal.SIGXCPU})
-_KEPT_VARIABLES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "TMPDIR")
+_KEPT_VARIABLES = (
+    *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "PYTHONPYCACHEPREFIX", "TMPDIR"),
+)
 
 Result = TypeVar("Result")
 

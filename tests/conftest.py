@@ -21,9 +21,9 @@ from psycopg import sql
 from adapters.embedded import EmbeddedPostgres
 from adapters.migrate import migrate
 from adapters.postmaster import Postmaster
+from tests.run_folder import VARIABLE, RunFolder, fitting_place
 
-# The environment hands it to the workers of xdist: all share one server.
-FOLDER_VARIABLE = "TALLYSTICK_TESTS_FOLDER"
+RUN = pytest.StashKey[RunFolder]()
 TEMPLATE = "tallystick_template"
 TEMPLATE_LOCK_KEY = 0x7465_6D70_6C61_7465
 DEBIAN_VERSIONS = Path("/usr/lib/postgresql")
@@ -39,19 +39,15 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
-        folder = Path(tempfile.mkdtemp(prefix="tallystick-tests-"))
-        # Root's server runs under another account, which has to pass.
-        folder.chmod(0o711)
-        os.environ[FOLDER_VARIABLE] = str(folder)
+        folder = config.stash[RUN] = RunFolder(fitting_place())
+        folder.keep_bytecode()
+        os.environ[VARIABLE] = str(folder.path)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """After the workers, crashed ones too: whatever they left running ends here."""
-    if not hasattr(config, "workerinput"):
-        folder = _run_folder()
-        for server in folder.iterdir():
-            EmbeddedPostgres(server).stop()
-        shutil.rmtree(folder)
+    """After the workers, crashed ones too."""
+    if RUN in config.stash:
+        config.stash[RUN].remove()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -162,7 +158,7 @@ def empty_database(server: EmbeddedPostgres) -> Iterator[str]:
 
 
 def _run_folder() -> Path:
-    return Path(os.environ[FOLDER_VARIABLE])
+    return Path(os.environ[VARIABLE])
 
 
 def _debian_programs() -> Path | None:

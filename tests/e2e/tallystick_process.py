@@ -18,6 +18,7 @@ from tallystick import Client
 
 TOP = Path(__file__).parents[2]
 SECONDS_MAX = 60.0
+KEPT = ("PATH", "HOME", "LANG", "PYTHONPYCACHEPREFIX")
 HANDLERS = "tests.e2e.patient_tasks:HANDLERS"
 
 
@@ -42,7 +43,7 @@ class Home:
 
     def __init__(self, folder: Path, dsn: str | None, settings: Mapping[str, str]) -> None:
         self.folder = folder
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         self.environment = {
             **kept,
             "PYTHONPATH": str(TOP),
