@@ -194,6 +194,7 @@ def show_group(shown: Group, *, as_json: bool) -> None:
             "credits": f"{amounts.held} held, {amounts.charged} charged,"
             f" {amounts.released} given back",
             "money": shown.money.sentence if shown.money else None,
+            "next": ", ".join(shown.next),
             "run": shown.run if shown.run > 1 else None,
             "created": shown.created_at,
             "ended": shown.ended_at,
