@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
@@ -11,7 +10,7 @@ import structlog
 from adapters.backlogs import Alert, Backlogs, Channel, Notice
 from adapters.queue_depth import QueueCounter
 from service.alert_webhook import AlertWebhook
-from service.hooks import HOOK_SECONDS_MAX, load_function
+from service.hooks import call_hook, load_function
 
 AlertHook = Callable[[Alert], Awaitable[None] | None]
 _log = structlog.get_logger(__name__)
@@ -68,11 +67,7 @@ class Alerts:
 async def _call(hook: AlertHook, alert: Alert) -> None:
     """One that raises or hangs is logged, and nothing more."""
     try:
-        async with asyncio.timeout(HOOK_SECONDS_MAX):
-            if inspect.iscoroutinefunction(hook):
-                await hook(alert)
-            else:
-                await asyncio.to_thread(hook, alert)
+        await call_hook(hook, alert)
     except Exception:  # noqa: BLE001 - a hook may raise anything
         _log.exception("alert.hook_failed", moment=alert.moment, alert_id=str(alert.id))
 

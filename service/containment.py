@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-_ENDS = (SystemExit, KeyboardInterrupt)
+ENDS = (SystemExit, KeyboardInterrupt)
+"""What a task or a callback must not raise, or the loop ends."""
 _of_handler: ContextVar[bool] = ContextVar("of_handler", default=False)
 
 
@@ -65,13 +66,13 @@ class _Contained(Coroutine[Any, Any, Any]):
     def send(self, value: Any) -> Any:  # noqa: ANN401 - passes on
         try:
             return self._work.send(value)
-        except _ENDS as error:
+        except ENDS as error:
             raise _harmless(error) from error
 
     def throw(self, *raised: Any) -> Any:  # noqa: ANN401 - passes on
         try:
             return self._work.throw(*raised)
-        except _ENDS as error:
+        except ENDS as error:
             raise _harmless(error) from error
 
     def close(self) -> None:

@@ -6,18 +6,20 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from importlib import import_module
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import msgspec
 import structlog
 
 from adapters.queue import Heartbeat
 from domain.task import Task
+from service.containment import ENDS
 
 Moment = Literal[
     "active", "progress", "accepted", "completed", "failed", "retrying", "cancelled", "stalled"
 ]
 MOMENTS: tuple[Moment, ...] = get_args(Moment)
+Told = TypeVar("Told")
 HOOK_SECONDS_MAX = 5.0
 """A hook that takes longer is left behind."""
 _log = structlog.get_logger(__name__)
@@ -62,13 +64,24 @@ class Hooks:
 
     async def _call(self, hook: Hook, notice: Notice) -> None:
         try:
-            async with asyncio.timeout(HOOK_SECONDS_MAX):
-                if inspect.iscoroutinefunction(hook):
-                    await hook(notice)
-                else:
-                    await asyncio.to_thread(hook, notice)
+            await call_hook(hook, notice)
         except Exception:  # noqa: BLE001 - a hook may raise anything
             _log.exception("hook.failed", moment=notice.moment, task_id=str(notice.task.id))
+
+
+async def call_hook(hook: Callable[[Told], Awaitable[None] | None], told: Told) -> None:
+    """Call it, in a thread where it would block, for at most HOOK_SECONDS_MAX.
+
+    What it raises is raised as an `Exception`: `sys.exit()` in it would end the event loop.
+    """
+    try:
+        async with asyncio.timeout(HOOK_SECONDS_MAX):
+            if inspect.iscoroutinefunction(hook):
+                await hook(told)
+            else:
+                await asyncio.to_thread(hook, told)
+    except ENDS as error:
+        raise RuntimeError(f"the hook raised {type(error).__name__}") from error
 
 
 def load_hooks(paths: Iterable[str]) -> list[Hook]:

@@ -199,7 +199,7 @@ def teller(pool: Pool, counter: QueueCounter, *hooks: AlertHook) -> Alerts:
 async def test_hooks_hear_of_a_backlog_and_none_is_in_the_others_way(
     database: str, pool: Pool, counter: QueueCounter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.alerts.HOOK_SECONDS_MAX", 0.05)
+    monkeypatch.setattr("service.hooks.HOOK_SECONDS_MAX", 0.05)
     heard: list[Alert] = []
 
     async def hang(_: Alert) -> None:
@@ -208,8 +208,11 @@ async def test_hooks_hear_of_a_backlog_and_none_is_in_the_others_way(
     def refuse(alert: Alert) -> None:
         raise RuntimeError(alert.moment)
 
+    def leave(alert: Alert) -> None:
+        raise SystemExit(alert.moment)
+
     put_tasks(database, 3, "slow")
-    alerts = teller(pool, counter, hang, refuse, heard.append)
+    alerts = teller(pool, counter, hang, refuse, leave, heard.append)
     assert await alerts.sweep() == 1
     assert await alerts.sweep() == 0
     [alert] = heard

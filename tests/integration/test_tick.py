@@ -133,9 +133,15 @@ async def test_hooks_are_told_and_never_in_the_way(service: Service, account_id:
     def refuse(notice: Notice) -> None:
         raise RuntimeError(notice.moment)
 
+    def leave(notice: Notice) -> None:
+        raise SystemExit(notice.moment)
+
+    async def interrupt(notice: Notice) -> None:
+        raise KeyboardInterrupt(notice.moment)
+
     await _submit(service, account_id, "quick")
     await _submit(service, account_id, "quick", b'{"fail": true}')
-    worker = service.worker(hooks=[refuse, note])
+    worker = service.worker(hooks=[refuse, leave, interrupt, note])
     await worker.run(until_idle=True)
     assert sorted(told) == [("active", "quick")] * 2 + [("completed", "quick"), ("failed", "quick")]
 
