@@ -97,7 +97,8 @@ def test_a_group_goes_its_way_by_commands_alone(home: Home) -> None:
     members = json.dumps([{"type": "always_fails", "input": {}}] * 2)
     failed = home.run("group", "start", "own", "-", "--wait", "40", "--json", given=members)
     assert (failed.status, failed.json["status"]) == (FAILED, "failed")
-    assert re.search("^next +retry$", home.run("group", "show", failed.json["id"]).out, re.M)
+    shown = home.run("group", "show", failed.json["id"])
+    assert re.search("^next +retry$", shown.out, re.MULTILINE)
     go = {"began": str(home.folder / "began"), "go": str(home.folder / "go")}
     slow = home.run("group", "start", "own", json.dumps([{"type": "wait_for_go", "input": go}]))
     assert slow.status == OK
