@@ -197,13 +197,19 @@ class AccountUnsettled(DomainError):
 class LimitReached(DomainError):
     """`retry_after_seconds` is an honest earliest time at which trying again can help.
 
-    `remaining` is what is left of the limit, and less than was asked for.
+    None where time alone does not: something has to be ended, or taken away, first. `remaining` is
+    what is left of the limit, and less than was asked for.
     """
 
     code = "limit_reached"
 
     def __init__(
-        self, limit: str, maximum: int, retry_after_seconds: int, *, remaining: int = 0
+        self,
+        limit: str,
+        maximum: int,
+        retry_after_seconds: int | None = None,
+        *,
+        remaining: int = 0,
     ) -> None:
         super().__init__(f"The limit {limit} of {maximum} is reached.")
         self.remaining = remaining

@@ -78,15 +78,22 @@ __all__ = [
 ]
 
 
-_TAKING = frozenset({HoldCredits, ExtendHold, VoidGrant, AdjustCredits, SettleDue})
-"""Commands after which fewer credits may be available, with the plan that says what is few."""
-_TOLD = _TAKING | {GrantCredits}
+_TOLD = frozenset(
+    {HoldCredits, ExtendHold, VoidGrant, AdjustCredits, SettleDue, GrantCredits, ChangePlan}
+)
+"""Commands after which there may be few credits where time has done nothing."""
 
 
 def decide(
-    ledger: CreditLedger | None, command: LedgerCommand, meta: Metadata
+    ledger: CreditLedger | None,
+    command: LedgerCommand,
+    meta: Metadata,
+    plan: Plan | None = None,
 ) -> tuple[LedgerEvent, ...]:
     """Events that `command` leads to; none when it was carried out before.
+
+    `plan` is the account's from here on, by which its owner is told of few credits; holds and
+    extensions bring their own. Without one the owner is told only of having none.
 
     What time has brought by `meta.at` (grants that mature or expire, holds that expire) is settled
     first, in the same events, and again after it. Refusals, in this order, after `NotFound` and
@@ -124,8 +131,8 @@ def decide(
     if dated:
         settle_due(book, events_max)
     if dated or type(command) in _TOLD:
-        plan: Plan | None = getattr(command, "plan", None) if type(command) in _TAKING else None
-        tell_owner(book, None if plan is None else plan.low_credits)
+        known = command.plan if isinstance(command, HoldCredits | ExtendHold) else plan
+        tell_owner(book, None if known is None else known.low_credits)
     return tuple(book.events)
 
 

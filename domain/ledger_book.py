@@ -108,7 +108,7 @@ def gone_of(overdrawn: int, amount: int) -> dict[str, int]:
 def guard_slices(ledger: CreditLedger, slices: Slices, before: int = 0) -> Slices:
     """The slices, to be taken beside the `before` of the same hold. Raises `LimitReached`."""
     if before + len(slices) > SLICES_MAX:
-        raise LimitReached("hold_slices_max", SLICES_MAX, ACTIVE_RETRY_SECONDS)
+        raise LimitReached("hold_slices_max", SLICES_MAX)
     if ledger.held_slices + len(slices) > HELD_SLICES_MAX:
         raise LimitReached("held_slices_max", HELD_SLICES_MAX, ACTIVE_RETRY_SECONDS)
     return slices
@@ -117,17 +117,19 @@ def guard_slices(ledger: CreditLedger, slices: Slices, before: int = 0) -> Slice
 def tell_owner(book: Book, low: int | None) -> None:
     """Of less than `low` where the plan asks for it, of nothing left on every plan.
 
-    An account that never had credits, and lives on free trials or on what it may owe, has none left
+    Each once until there is enough again, whatever led to it; of another `low` once more. An
+    account that never had credits, and lives on free trials or on what it may owe, has none left
     to run out of.
     """
     if book.least_available >= max(1, low or 0):
         return
     balance = book.balance
+    if balance.status == "closed" or balance.granted == balance.pending:
+        return
     ledger = book.ledger
-    if low is not None and balance.available < low and ledger.told_at is None:
+    if low is not None and balance.available < low and ledger.told_at != low:
         book.write(CreditsLow, available=balance.available, threshold=low)
-    spent = balance.available <= 0 and balance.granted > balance.pending
-    if spent and not ledger.told_exhausted and ledger.status != "closed":
+    if balance.available <= 0 and not ledger.told_exhausted:
         book.write(CreditsExhausted, available=balance.available)
 
 

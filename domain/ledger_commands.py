@@ -69,7 +69,6 @@ class VoidGrant(msgspec.Struct, frozen=True, kw_only=True):
 
     grant_id: UUID
     reason: str
-    plan: Plan | None = None
 
 
 class AdjustCredits(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +78,6 @@ class AdjustCredits(msgspec.Struct, frozen=True, kw_only=True):
     amount: int
     source_ref: str
     reason: str
-    plan: Plan | None = None
     apart: bool = False
 
 
@@ -149,11 +147,9 @@ class RefundCapture(msgspec.Struct, frozen=True, kw_only=True):
 class SettleDue(msgspec.Struct, frozen=True, kw_only=True):
     """Do what time has brought: grants mature and expire, holds expire. Quiet when nothing is.
 
-    As with every command that has one, `plan` says when the owner is told that little is left.
     With `events_max`, what comes after the moment that brought as many events is left for later.
     """
 
-    plan: Plan | None = None
     events_max: int | None = None
 
 

@@ -11,7 +11,7 @@ from domain.grants import burn
 from domain.ledger_book import Book, gone_of, guard_slices
 from domain.ledger_commands import AdjustCredits, GrantCredits, VoidGrant
 from domain.ledger_events import CreditsExpired, CreditsGranted, CreditsVoided, Grant, Slice
-from domain.ledger_machines import ACCOUNT, ACTIVE_RETRY_SECONDS, GRANTS_MAX, VOIDED_MAX
+from domain.ledger_machines import ACCOUNT, GRANTS_MAX, VOIDED_MAX
 from domain.ledger_state import CreditLedger
 
 
@@ -30,7 +30,7 @@ def granted(book: Book, command: GrantCredits) -> None:
     if ledger.balance.granted + amount > CREDITS_MAX:
         raise InvalidInput("The account would hold too many credits.", ("/amount", "is too large"))
     if len(ledger.grants) >= GRANTS_MAX:
-        raise LimitReached("grants_max", GRANTS_MAX, ACTIVE_RETRY_SECONDS)
+        raise LimitReached("grants_max", GRANTS_MAX)
     if ended is not None:
         _guard_voided(book)
     book.write(
@@ -94,7 +94,7 @@ def grant_voided(book: Book, command: VoidGrant) -> None:
 
 def _guard_voided(book: Book) -> None:
     if len(book.ledger.voided) >= VOIDED_MAX:
-        raise LimitReached("voided_max", VOIDED_MAX, ACTIVE_RETRY_SECONDS)
+        raise LimitReached("voided_max", VOIDED_MAX)
 
 
 def void(book: Book, grant: Grant, reason: str) -> None:

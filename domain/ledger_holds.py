@@ -222,7 +222,7 @@ def refunded(book: Book, command: RefundCapture) -> None:
     if amount > left:
         raise RefundExceedsCapture(amount, left)
     if before is None and len(ledger.refunds) >= REFUNDS_MAX:
-        raise LimitReached("refunds_max", REFUNDS_MAX, ACTIVE_RETRY_SECONDS)
+        raise LimitReached("refunds_max", REFUNDS_MAX)
     slices = _last_first(capture.slices, done, amount)
     book.write(
         CreditsRefunded,

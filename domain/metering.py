@@ -63,7 +63,7 @@ def submit(
         return (*submitted, *held)
     task = reduce(tasks.evolve, submitted, task)
     ledger = reduce(ledgers.evolve, held, ledger)
-    return (*submitted, *held, *proceed(task, ledger, reuse, meta))
+    return (*submitted, *held, *proceed(task, ledger, reuse, meta, None, plan))
 
 
 def _guard_plan(command: SubmitTask, plan: Plan) -> None:
@@ -114,12 +114,13 @@ def proceed(
     command: RunCommand,
     meta: Metadata,
     group: Group | None = None,
+    plan: Plan | None = None,
 ) -> tuple[Event, ...]:
     """What happens within a run; if it ends the run, the hold is settled with it.
 
     `group` is the task's, if it has one: then the run's end is a member's end, lets the next member
-    start, and settles the group's hold if it is the last. Refusals are the task's first, then the
-    ledger's.
+    start, and settles the group's hold if it is the last. By `plan`, the account's, its owner is
+    told of few credits. Refusals are the task's first, then the ledger's.
     """
     if task is None:
         raise NotFound("There is no such task.")
@@ -130,11 +131,11 @@ def proceed(
         if not isinstance(event, Ending):
             continue
         if task.group_id is None:
-            events += _settled(task, ledger, event, meta)
+            events += _settled(task, ledger, event, meta, plan)
         else:
             assert group is not None, "a member's group is loaded with it"
             assert group.id == task.group_id, "a member ends in its own group"
-            events += _member_ended(group, ledger, event, meta)
+            events += _member_ended(group, ledger, event, meta, plan)
     return tuple(events)
 
 
@@ -170,6 +171,7 @@ def cancel_group(
     at_work: tuple[Task, ...],
     command: CancelGroup,
     meta: Metadata,
+    plan: Plan | None = None,
 ) -> tuple[Event, ...]:
     """Start no more members; cancel those `at_work` (all active ones), or ask them to stop."""
     requested = groups.decide(group, command, meta)
@@ -180,7 +182,7 @@ def cancel_group(
     expected = {member.task_id for member in group.active}
     assert expected == {task.id for task in at_work}, "every member at work is cancelled"
     for task in at_work:
-        decided = proceed(task, ledger, CancelTask(reason=command.reason), meta, group)
+        decided = proceed(task, ledger, CancelTask(reason=command.reason), meta, group, plan)
         group = _evolved(group, decided)
         events += decided
     return tuple(events)
@@ -245,7 +247,7 @@ def _versions(members: Iterable[Member]) -> str | None:
 
 
 def _member_ended(
-    group: Group, ledger: CreditLedger | None, ending: Ending, meta: Metadata
+    group: Group, ledger: CreditLedger | None, ending: Ending, meta: Metadata, plan: Plan | None
 ) -> list[Event]:
     """A member's end: the next one's start, or with the last one the group's end and its money."""
     command = EndMember(
@@ -258,7 +260,7 @@ def _member_ended(
         events.append(event)
         group = groups.evolve(group, event)
         if isinstance(event, GroupEnd):
-            events += _group_settled(group, ledger, event, meta)
+            events += _group_settled(group, ledger, event, meta, plan)
         elif isinstance(event, GroupMemberEnded) and event.next_task_id is not None:
             member = group.member(event.next_task_id)
             assert member is not None, "the next member is one of the group"
@@ -267,18 +269,18 @@ def _member_ended(
 
 
 def _settled(
-    task: Task, ledger: CreditLedger | None, ending: Ending, meta: Metadata
+    task: Task, ledger: CreditLedger | None, ending: Ending, meta: Metadata, plan: Plan | None
 ) -> tuple[LedgerEvent, ...]:
     settling: CaptureHold | ReleaseHold
     if isinstance(ending, TaskCompleted):
         settling = CaptureHold(hold_id=task.hold_id, amount=ending.charged)
     else:
         settling = ReleaseHold(hold_id=task.hold_id, reason=ending.TOPIC)
-    return _paid(ledger, task.account_id, settling, meta)
+    return _paid(ledger, task.account_id, settling, meta, plan)
 
 
 def _group_settled(
-    group: Group, ledger: CreditLedger | None, end: GroupEnd, meta: Metadata
+    group: Group, ledger: CreditLedger | None, end: GroupEnd, meta: Metadata, plan: Plan | None
 ) -> tuple[LedgerEvent, ...]:
     """One movement for the whole run: a capture if anything was delivered in it."""
     settling: CaptureHold | ReleaseHold
@@ -286,7 +288,7 @@ def _group_settled(
         settling = CaptureHold(hold_id=group.hold_id, amount=group.delivered_credits)
     else:
         settling = ReleaseHold(hold_id=group.hold_id, reason=end.TOPIC)
-    return _paid(ledger, group.account_id, settling, meta)
+    return _paid(ledger, group.account_id, settling, meta, plan)
 
 
 def _evolved(group: Group | None, events: tuple[Event, ...]) -> Group:
@@ -322,9 +324,10 @@ def _paid(
     account_id: UUID,
     command: HoldCredits | CaptureHold | ReleaseHold,
     meta: Metadata,
+    plan: Plan | None = None,
 ) -> tuple[LedgerEvent, ...]:
     assert ledger is None or ledger.id == account_id, "a task is paid from its own account"
-    return ledgers.decide(ledger, command, meta)
+    return ledgers.decide(ledger, command, meta, plan)
 
 
 _OUTCOMES: dict[type[Event], Outcome] = {

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from domain import ledger as ledgers
 from domain.event import Event, Metadata, Name
 from domain.ledger import AdjustCredits, CreditLedger, GrantCredits
+from domain.plan import Plan
 
 _REFERENCES = UUID("b1f4f3a0-6c1e-5a57-9b0e-7d2a1c7f5e11")
 
@@ -47,6 +48,7 @@ def decide(
     ledger: CreditLedger,
     command: GrantCredits | AdjustCredits,
     meta: Metadata,
+    plan: Plan | None = None,
 ) -> tuple[Event, ...]:
     """The ledger's events for `command`, with the reference used up; none where it was used.
 
@@ -56,7 +58,7 @@ def decide(
     if reference is not None:
         known = ledger.source_refs.set(command.source_ref, None)
         ledger = replace(ledger, source_refs=known)
-    decided = ledgers.decide(ledger, replace(command, apart=True), meta)
+    decided = ledgers.decide(ledger, replace(command, apart=True), meta, plan)
     if not decided:
         return ()
     used = ReferenceUsed(

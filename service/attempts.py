@@ -236,7 +236,9 @@ class Attempts:
 
         def decide(states: States, meta: Metadata, group: Group | None) -> Sequence[Event]:
             current: Task | None = states[task_id]
-            return metering.proceed(current, states[account_id], command_of(current), meta, group)
+            account = states[account_id]
+            plan = self._bus.plan_of(account)
+            return metering.proceed(current, account, command_of(current), meta, group, plan)
 
         origin = Origin(actor=worker)
         return await self._bus.on_task(

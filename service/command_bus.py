@@ -14,9 +14,10 @@ from domain.aggregate import GROUPS, LEDGERS, REFERENCES, TASKS, Stream
 from domain.errors import KeyReused
 from domain.event import Event, Metadata
 from domain.group import Group
+from domain.ledger import CreditLedger
 from domain.ledger_events import GrantKind
 from domain.money import money_of, money_told, settled_in
-from domain.plan import Plans
+from domain.plan import Plan, Plans
 from domain.reference import reference_id
 from domain.task import RunCommand, Task
 from service.command import Once, Origin
@@ -54,6 +55,10 @@ class CommandBus:
         self.submissions = Submissions(types, self.pricing, ResultReuse(types, results))
 
     # Accounts
+
+    def plan_of(self, account: CreditLedger | None) -> Plan | None:
+        """By which its owner is told; None without an account, and for one no longer in force."""
+        return None if account is None else self.plans.known(account.balance.plan)
 
     async def open_account(
         self,
@@ -100,7 +105,7 @@ class CommandBus:
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             account = account_in(states, account_id)
-            return reference.decide(states[used], account, command, meta)
+            return reference.decide(states[used], account, command, meta, self.plan_of(account))
 
         streams = (Stream(LEDGERS, account_id), Stream(REFERENCES, used))
         return await self.execute(decide, origin, streams=streams, once=once)
@@ -206,7 +211,9 @@ class CommandBus:
         def decide(states: States, meta: Metadata, group: Group | None) -> Sequence[Event]:
             current = own_task(states, task_id, account_id, expected_version)
             with money_told(money_of(current, settled=settled_in(current, group))):
-                return metering.proceed(current, states[account_id], command, meta, group)
+                account = states[account_id]
+                plan = self.plan_of(account)
+                return metering.proceed(current, account, command, meta, group, plan)
 
         return await self.on_task(task_id, account_id, decide, origin, once=once)
 
@@ -214,11 +221,11 @@ class CommandBus:
 
     async def rescue(self, limit: int) -> int:
         """Queue again (or fail as `stalled`) at most `limit` tasks whose lease lapsed; how many."""
-        return await self._end(Lapses(find_lapsed(limit), _stalled), "rescue")
+        return await self._end(Lapses(find_lapsed(limit), _stalled, self.plan_of), "rescue")
 
     async def expire(self, limit: int) -> int:
         """Fail as `timeout` at most `limit` tasks that are past their deadline; how many."""
-        return await self._end(Lapses(find_overdue(limit), _expired), "deadlines")
+        return await self._end(Lapses(find_overdue(limit), _expired, self.plan_of), "deadlines")
 
     async def _end(self, lapses: Lapses, actor: str) -> int:
         await self.execute(lapses.decide, Origin(actor=actor), find=lapses.find)

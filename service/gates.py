@@ -21,8 +21,6 @@ from service.command import Once, Origin
 from service.command_bus import CommandBus
 from service.task_types import TaskTypes
 
-PAUSED_RETRY_SECONDS = 60
-"""What is said in `Retry-After` when as many gates are paused as may be."""
 _decode = msgspec.json.Decoder(Pause).decode
 
 
@@ -54,7 +52,7 @@ class Gates:
                 raise NotFound("There is no such account.")
             events = pause.decide(states[gate_id(kind, name)], command, meta)
             if events and paused.count >= PAUSED_GATES_MAX:
-                raise LimitReached("paused_gates_max", PAUSED_GATES_MAX, PAUSED_RETRY_SECONDS)
+                raise LimitReached("paused_gates_max", PAUSED_GATES_MAX)
             return events
 
         streams = [Stream(PAUSES, gate_id(kind, name))]

@@ -103,7 +103,9 @@ class Groups:
             group = own_group(states, group_id, account_id, expected_version)
             at_work = tuple(states[member.task_id] for member in group.active)
             with money_told(money_of_group(group)):
-                return metering.cancel_group(group, states[account_id], at_work, command, meta)
+                account = states[account_id]
+                plan = self._bus.plan_of(account)
+                return metering.cancel_group(group, account, at_work, command, meta, plan)
 
         return await self._bus.execute(
             decide,

@@ -103,7 +103,7 @@ class Holds:
             command = ledger.RefundCapture(
                 capture=capture, amount=amount, reason=reason, grants=look.grants
             )
-            return ledger.decide(current, command, meta)
+            return ledger.decide(current, command, meta, self._bus.plan_of(current))
 
         for remaining in reversed(range(LOOKS_MAX)):
             try:

@@ -10,9 +10,12 @@ from adapters.decision import Cursor, Find, States
 from domain import metering
 from domain.aggregate import AGGREGATE_OF, TASKS, Stream
 from domain.event import Event, Metadata
+from domain.ledger import CreditLedger
+from domain.plan import Plan
 from domain.task import RunCommand, Task
 
 CommandOf = Callable[[Task], RunCommand | None]
+PlanOf = Callable[[CreditLedger | None], Plan | None]
 Books = dict[UUID, Any]
 """Ledgers and groups by id, as the events decided so far leave them."""
 
@@ -20,12 +23,13 @@ Books = dict[UUID, Any]
 class Lapses:
     """One decision on the tasks that `find` names, with their ledgers and groups.
 
-    A task for which `command_of` has none is left as it is.
+    A task for which `command_of` has none is left as it is; owners are told by `plan_of`.
     """
 
-    def __init__(self, find: Find, command_of: CommandOf) -> None:
+    def __init__(self, find: Find, command_of: CommandOf, plan_of: PlanOf) -> None:
         self._find = find
         self._command_of = command_of
+        self._plan_of = plan_of
         self._found: Sequence[Stream] = ()
         self.count = 0
         """Of the tasks that the last decision gave a command."""
@@ -47,7 +51,9 @@ class Lapses:
             self.count += 1
             group = None if lapsed.group_id is None else books[lapsed.group_id]
             paying = books[lapsed.account_id]
-            events += _entered(metering.proceed(lapsed, paying, command, meta, group), books)
+            plan = self._plan_of(paying)
+            ended = metering.proceed(lapsed, paying, command, meta, group, plan)
+            events += _entered(ended, books)
         return events
 
 

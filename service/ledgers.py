@@ -16,10 +16,12 @@ from domain.aggregate import LEDGERS, REFERENCES, Stream
 from domain.errors import InvalidInput, VersionMismatch
 from domain.event import Event, Metadata
 from domain.ledger import CreditLedger, LedgerCommand
+from domain.plan import Plan
 from domain.reference import reference_id
 from service.command import Once, Origin
 from service.command_bus import CommandBus
 from service.ownership import account_in
+from service.swept import Swept
 
 TIME = Origin(actor="time")
 SWEEP_EVENTS_MAX = 2_000
@@ -62,10 +64,7 @@ class Ledgers:
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             current = asked.of(states)
             made = command(current) if callable(command) else command
-            if isinstance(made, ledger.VoidGrant | ledger.SettleDue):
-                plan = self._bus.plans.known(current.balance.plan)
-                made = msgspec.structs.replace(made, plan=plan)
-            return ledger.decide(current, made, meta)
+            return ledger.decide(current, made, meta, self._plan_after(current, made))
 
         return await self._bus.execute(
             decide, asked.origin, streams=(asked.stream,), once=asked.once
@@ -79,14 +78,17 @@ class Ledgers:
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             current = asked.of(states)
-            plan = self._bus.plans.known(current.balance.plan)
-            made = command
-            if isinstance(made, ledger.AdjustCredits):
-                made = msgspec.structs.replace(made, plan=plan)
-            return reference.decide(states[used], current, made, meta)
+            plan = self._bus.plan_of(current)
+            return reference.decide(states[used], current, command, meta, plan)
 
         streams = (asked.stream, Stream(REFERENCES, used))
         return await self._bus.execute(decide, asked.origin, streams=streams, once=asked.once)
+
+    def _plan_after(self, current: CreditLedger, command: LedgerCommand) -> Plan | None:
+        """By which the owner is told of what `command` leaves."""
+        if isinstance(command, ledger.ChangePlan):
+            return self._bus.plans.known(command.plan)
+        return self._bus.plan_of(current)
 
     async def change_plan(self, asked: Asked, plan: str, reason: str) -> Committed:
         """Raises `InvalidInput` for a plan that does not exist."""
@@ -103,7 +105,8 @@ class Ledgers:
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             if period > meta.at.strftime("%Y-%m"):
                 raise InvalidInput("The period has not begun.", ("/period", "is in the future"))
-            return ledger.decide(asked.of(states), command, meta)
+            current = asked.of(states)
+            return ledger.decide(current, command, meta, self._bus.plan_of(current))
 
         return await self._bus.execute(
             decide, asked.origin, streams=(asked.stream,), once=asked.once
@@ -133,11 +136,11 @@ class Ledgers:
 
     # What time brings
 
-    async def settle_due(self, limit: int) -> int:
+    async def settle_due(self, limit: int) -> Swept:
         """Enter what time has brought (grants mature and expire, holds expire) in the log.
 
-        At most `limit` ledgers and about `SWEEP_EVENTS_MAX` events, the rest the next time; how
-        many ledgers were looked at. Commands on a ledger do so themselves where it was not done
+        At most `limit` ledgers and about `SWEEP_EVENTS_MAX` events, the rest the next time; counts
+        the ledgers that were changed. Commands on a ledger do so themselves where it was not done
         yet, so that none of them is decided on a balance of before; and so do readers.
         """
         found: list[Stream] = []
@@ -147,11 +150,15 @@ class Ledgers:
             found[:] = await find(cursor, taken)
             return found
 
-        await self._bus.execute(self._settling(found, SWEEP_EVENTS_MAX), TIME, find=remember)
-        return len(found)
+        committed = await self._bus.execute(
+            self._settling(found, SWEEP_EVENTS_MAX), TIME, find=remember
+        )
+        changed = len({event.originator_id for event in committed.events})
+        cut = len(found) == limit or len(committed.events) >= SWEEP_EVENTS_MAX
+        return Swept(changed, more=changed > 0 and cut)
 
     async def settle(self, account_ids: Sequence[UUID]) -> bool:
-        """Make these accounts' rows right as of now; whether time had changed one of them."""
+        """Make these accounts' rows right as of now; whether one of them may have been changed."""
         due = [Stream(LEDGERS, account_id) for account_id in await self._queries.due(account_ids)]
         if due:
             await self._bus.execute(self._settling(due), TIME, streams=tuple(due))
@@ -173,8 +180,8 @@ class Ledgers:
                 if left is not None and left <= 0:
                     break
                 current: CreditLedger = states[stream.id]
-                plan = self._bus.plans.known(current.balance.plan)
-                events += ledger.decide(current, ledger.SettleDue(plan=plan, events_max=left), meta)
+                plan = self._bus.plan_of(current)
+                events += ledger.decide(current, ledger.SettleDue(events_max=left), meta, plan)
             return events
 
         return decide

@@ -84,7 +84,8 @@ _TABLE = (
         429,
         EXIT_REFUSED,
         "A limit of the plan is reached",
-        "`limit` names it, `maximum` is its value; `Retry-After` says when trying again can help.",
+        "`limit` names it, `maximum` is its value; `Retry-After` says when trying again can "
+        "help; without one, something has to be ended or taken away first.",
     ),
     ProblemType(
         "storage_full",

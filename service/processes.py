@@ -221,9 +221,9 @@ async def _watch(service: Service, stop: asyncio.Event) -> None:
             except TallystickError as error:
                 _log.warning("watch.failed", sweep=sweep.name, error=str(error))
                 continue
-            if swept:
-                _log.info("watch.swept", sweep=sweep.name, count=swept)
-            if swept == sweep.limit:
+            if swept.count:
+                _log.info("watch.swept", sweep=sweep.name, count=swept.count)
+            if swept.more:
                 pause = 0.0
         await _pause(stop, pause)
 

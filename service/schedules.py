@@ -29,8 +29,6 @@ from service.submission import Submission
 from service.task_types import TaskTypes
 
 SCHEDULES_MAX = 100
-RETRY_SECONDS = 60
-"""What is said in `Retry-After` when an account has all the schedules that it may have."""
 _BY_PRIORITY = {number: name for name, number in PRIORITIES.items()}
 
 
@@ -109,7 +107,7 @@ class Schedules:
             for one in found
         )
         if count >= self._limits.schedules_max:
-            raise LimitReached("schedules_max", self._limits.schedules_max, RETRY_SECONDS)
+            raise LimitReached("schedules_max", self._limits.schedules_max)
 
     async def pause(
         self,

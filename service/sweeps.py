@@ -9,6 +9,7 @@ from adapters.gates import park_tasks, unpark_tasks
 from adapters.providers import open_providers
 from adapters.queue import wake_delayed
 from service.bootstrap import Service
+from service.swept import Swept
 
 SWEEP_TASKS_MAX = 200
 PARK_TASKS_MAX = 2_000
@@ -21,14 +22,15 @@ class Sweep:
     """Calling it takes what is due, at most `limit`, and says how many. Raises `Unavailable`."""
 
     def __init__(
-        self, name: str, act: Callable[[int], Awaitable[int]], limit: int = SWEEP_TASKS_MAX
+        self, name: str, act: Callable[[int], Awaitable[int | Swept]], limit: int = SWEEP_TASKS_MAX
     ) -> None:
         self.name = name
         self.limit = limit
         self._act = act
 
-    async def __call__(self) -> int:
-        return await self._act(self.limit)
+    async def __call__(self) -> Swept:
+        taken = await self._act(self.limit)
+        return taken if isinstance(taken, Swept) else Swept(taken, more=taken == self.limit)
 
 
 def sweeps_of(service: Service) -> tuple[Sweep, ...]:

@@ -98,9 +98,9 @@ async def _sweep(service: Service, until: float) -> dict[str, int]:
     left = list(sweeps_of(service))
     while left:
         swept = [(sweep, await sweep()) for sweep in left]
-        counts.update({sweep.name: count for sweep, count in swept})
+        counts.update({sweep.name: taken.count for sweep, taken in swept})
         in_time = time.monotonic() < until
-        left = [sweep for sweep, count in swept if count == sweep.limit and in_time]
+        left = [sweep for sweep, taken in swept if taken.more and in_time]
     days = service.settings.idempotency_days
     await delete_expired_keys(service.pool, days=days, limit=PURGE_KEYS_MAX)
     return {

@@ -82,7 +82,8 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     At most `retries_max` times, with pauses that double from `pause_seconds` to
     `pause_seconds_max`, half of each by chance. The service's Retry-After goes before; one longer
-    than `retry_after_seconds_max` is not waited for but raised.
+    than `retry_after_seconds_max` is not waited for but raised, and so is a limit that time alone
+    does not lift.
     """
 
     retries_max: int = 4
@@ -104,7 +105,9 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 def _is_transient(error: Exception) -> bool:
     if isinstance(error, ApiError):
         in_flight = error.code == "idempotency_key_in_flight"
-        return in_flight or isinstance(error, LimitReached | Unavailable)
+        for_ever = error.code == "limit_reached" and error.retry_after is None
+        passing = isinstance(error, LimitReached | Unavailable) and not for_ever
+        return in_flight or passing
     return isinstance(error, Unreachable) and error.transient
 
 

@@ -68,7 +68,7 @@ _SAID = {
     "Preference-Applied": "The `Prefer: wait` that was honoured.",
     "Vary": "`Prefer`.",
     "Location": "Path of what was made.",
-    "Retry-After": "Seconds until it is worth asking again.",
+    "Retry-After": "Seconds until it is worth asking again; not where time alone lifts no limit.",
     "RateLimit-Policy": 'Limits by name: `"daily_tasks_max";q=1000;w=86400`, so many in so long.',
     "RateLimit": "What is left of each (`r`), and seconds until it is whole again (`t`); not on the"
     " first answer given again.",

@@ -181,7 +181,8 @@ def _headers(error: BaseException) -> Headers:
     headers: Headers = [(b"cache-control", b"no-store")]
     match error:
         case LimitReached(retry_after_seconds=seconds):
-            headers.append((b"retry-after", b"%d" % seconds))
+            if seconds is not None:
+                headers.append((b"retry-after", b"%d" % seconds))
             headers += quota_headers(quota_reached(error))
         case KeyInFlight() | TallystickError(transient=True) | NotReady():
             headers.append((b"retry-after", b"%d" % RETRY_SECONDS))

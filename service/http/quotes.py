@@ -143,8 +143,9 @@ def _quote(type_: str, quoted: Quoted) -> QuoteResource:
 def _told(error: DomainError) -> RefusalTold:
     entry = problem_of(error)
     told = RefusalTold(code=entry.code, status=entry.status, detail=str(error))
-    members = _MEMBERS.get(type(error), ())
-    return msgspec.structs.replace(told, **{name: getattr(error, name) for name in members})
+    members = {name: getattr(error, name) for name in _MEMBERS.get(type(error), ())}
+    known = {name: value for name, value in members.items() if value is not None}
+    return msgspec.structs.replace(told, **known)
 
 
 _MEMBERS: dict[type[DomainError], tuple[str, ...]] = {

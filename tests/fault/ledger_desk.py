@@ -259,7 +259,7 @@ CASES = {
     "roll over": Case(
         _dated,
         _roll_over,
-        (*_DUE, "credits.expired", "credits.granted", "reference.used"),
+        (*_DUE, "credits.expired", "credits.granted", "credits.low", "reference.used"),
         (30, 0, 0, 70, 0, 0),
     ),
     "void": Case(_owing, _void, ("credits.voided", "credits.exhausted"), (0, 15, 0, 0, 15, 0)),
@@ -273,7 +273,9 @@ CASES = {
         (0, 0, 8, 22, 0, 12),
         under_lock=True,
     ),
-    "close books": Case(_dated, _close_books, (*_DUE, "books.closed"), (45, 0, 0, 30, 0, 0)),
+    "close books": Case(
+        _dated, _close_books, (*_DUE, "books.closed", "credits.low"), (45, 0, 0, 30, 0, 0)
+    ),
     "hold all": Case(_dated, _hold_all, (*_DUE, "credits.held", *_TOLD), (-5, 50, 0, 30, 0, 0)),
     "adjust": Case(
         _dated,

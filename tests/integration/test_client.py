@@ -104,6 +104,14 @@ def test_a_submission_is_sent_again_with_its_key_until_it_is_answered(
     assert {asked.body for asked in service.asked} == {service.asked[0].body}
 
 
+def test_a_limit_that_time_does_not_lift_is_raised_at_once(call: Call) -> None:
+    with scripted_service(problem(429, "limit_reached")) as service:
+        with pytest.raises(LimitReached) as raised:
+            call(service, "submit", "x", {})
+        assert raised.value.retry_after is None
+        assert len(service.asked) == 1
+
+
 def test_two_submissions_have_two_keys(call: Call) -> None:
     with scripted_service(Answer(202, task())) as service:
         call(service, "submit", "x", {})

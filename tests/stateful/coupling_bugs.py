@@ -49,11 +49,11 @@ def trial_counted_twice_by_a_retry(patch: Patch) -> None:
     """A failure is written as a charge of nothing."""
     settled = metering._settled
 
-    def charged(task: Any, paying: Any, ending: Any, meta: Metadata) -> Any:
+    def charged(task: Any, paying: Any, ending: Any, *more: Any) -> Any:
         if isinstance(ending, TaskCompleted):
-            return settled(task, paying, ending, meta)
+            return settled(task, paying, ending, *more)
         command = CaptureHold(hold_id=task.hold_id, amount=0)
-        return metering._paid(paying, task.account_id, command, meta)
+        return metering._paid(paying, task.account_id, command, *more)
 
     patch.setattr(metering, "_settled", charged)
 
@@ -66,10 +66,10 @@ def group_on_a_trial(patch: Patch) -> None:
     """All its members for nothing, and each is charged for as it is delivered."""
     held_by = metering._paid
 
-    def paid(paying: Any, account_id: Any, command: Any, meta: Metadata) -> Any:
+    def paid(paying: Any, account_id: Any, command: Any, *more: Any) -> Any:
         if isinstance(command, HoldCredits) and command.group_id is not None:
             command = replace(command, may_be_trial=True)
-        return held_by(paying, account_id, command, meta)
+        return held_by(paying, account_id, command, *more)
 
     patch.setattr(metering, "_paid", paid)
 
@@ -171,10 +171,10 @@ def part_charged_as_the_whole(patch: Patch) -> None:
     """The account pays all of the hold, the task says a part."""
     settled = metering._settled
 
-    def charged(task: Any, paying: Any, ending: Any, meta: Metadata) -> Any:
+    def charged(task: Any, paying: Any, ending: Any, *more: Any) -> Any:
         if isinstance(ending, TaskCompleted):
             ending = replace(ending, charged=task.credits_held)
-        return settled(task, paying, ending, meta)
+        return settled(task, paying, ending, *more)
 
     patch.setattr(metering, "_settled", charged)
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, LiteralString
 
+import msgspec
+
+from adapters.pool import fetch
+from projections.journal import CustomerBooks
 from tests.integration.http.api import CREDITS, Api
+from tests.stateful.ledger_checks import check_customer_books
 from tests.stateful.money_over_http import SOME, Document, Finished
 from tests.stateful.plain_ledger import PlainLedger
 
+_JOURNAL: LiteralString = "SELECT to_jsonb(j) - 'position' FROM journal_customers AS j"
 OTHERS = 2 * CREDITS
 """What the accounts that every test of the API has were granted."""
 
@@ -22,18 +28,19 @@ def check_finished(api: Api, runner: asyncio.Runner, finished: Sequence[Finished
     runner.run(api.project())
     for one in finished:
         runner.run(_check_statement(api, one))
+    runner.run(_check_journal(api, finished))
     runner.run(_check_trial_balance(api, [one.plain for one in finished]))
 
 
 def _settled(api: Api, runner: asyncio.Runner, finished: Sequence[Finished]) -> bool:
     """Settle both; False where something came due in between, for time goes on."""
-    while runner.run(api.service.ledgers.settle_due(SOME)):
+    while runner.run(api.service.ledgers.settle_due(SOME)).count:
         pass
     now = api.service.clock.now()
     for one in finished:
         one.plain.clock.now = now
         one.plain.see_to_it()
-    return not runner.run(api.service.ledgers.settle_due(SOME))
+    return not runner.run(api.service.ledgers.settle_due(SOME)).count
 
 
 async def _check_statement(api: Api, one: Finished) -> None:
@@ -61,6 +68,15 @@ async def _check_statement(api: Api, one: Finished) -> None:
     )
     summary = await _read(api, "/v1/account/statement/summary", one.user)
     assert (summary["closing"]["available"], summary["closing"]["held"]) == (available, held)
+
+
+async def _check_journal(api: Api, finished: Sequence[Finished]) -> None:
+    """The journal's row of each account; one of an account without postings is not there."""
+    found = await fetch(api.service.pool, _JOURNAL, {})
+    rows = [msgspec.convert(row, CustomerBooks) for (row,) in found]
+    books = {row.id: row for row in rows}
+    for one in finished:
+        check_customer_books(books.get(one.id, CustomerBooks(id=one.id)), one.plain)
 
 
 async def _check_trial_balance(api: Api, plain: Sequence[PlainLedger]) -> None:

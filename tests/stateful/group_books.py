@@ -151,7 +151,8 @@ class GroupBooks(Books):
         group = self.group(group_id)
         at_work = tuple(self.task(member.task_id) for member in group.active)
         paying = self.ledger(group.account_id)
-        return metering.cancel_group(group, paying, at_work, CancelGroup(), self.metadata())
+        plan = self.plan_of(group.account_id)
+        return metering.cancel_group(group, paying, at_work, CancelGroup(), self.metadata(), plan)
 
     @rule(index=group_picks, price=st.integers(0, 3))
     def retry_group(self, index: int, price: int) -> None:

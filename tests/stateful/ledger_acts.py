@@ -157,7 +157,7 @@ class LedgerActs(RuleBasedStateMachine):
     @rule(index=indexes)
     def void(self, index: int) -> None:
         grant_id = self.grant_id(index)
-        command = ledger.VoidGrant(grant_id=grant_id, reason="charged back", plan=self.plan)
+        command = ledger.VoidGrant(grant_id=grant_id, reason="charged back")
         self.carry_out(self.plain.void(grant_id), command)
 
     @rule(amount=st.integers(-12, 8), ref=refs)
@@ -167,7 +167,6 @@ class LedgerActs(RuleBasedStateMachine):
             amount=amount,
             source_ref=ref,
             reason="miscounted",
-            plan=self.plan,
         )
         self.carry_out(self.plain.adjust(command.adjustment_id, amount, ref), command)
 
@@ -356,7 +355,7 @@ class LedgerActs(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        self.carry_out(self.plain.see_to_it(), ledger.SettleDue(plan=self.plan))
+        self.carry_out(self.plain.see_to_it(), ledger.SettleDue())
 
     @rule(days=st.sampled_from([399, 400, 401]))
     def a_year_passes(self, days: int) -> None:

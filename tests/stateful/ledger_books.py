@@ -6,7 +6,7 @@ from hypothesis.stateful import invariant, precondition
 
 from domain import ledger
 from tests.stateful import ledger_checks
-from tests.stateful.ledger_acts import OVERDRAFT_MAX, PLAIN_PLANS, TRIALS_MAX
+from tests.stateful.ledger_acts import OVERDRAFT_MAX, PLAIN_PLANS, PLANS, TRIALS_MAX
 from tests.stateful.ledger_play import LedgerPlay
 
 opened = precondition(lambda machine: bool(machine.states))
@@ -51,6 +51,14 @@ class LedgerBooks(LedgerPlay):
     @invariant()
     def the_owner_is_told_once_a_crossing(self) -> None:
         ledger_checks.check_tellings(self.log, self.plain)
+
+    @opened
+    @invariant()
+    def the_owner_knows_of_few_credits(self) -> None:
+        ledger_checks.check_told(self.state, PLANS[self.state.balance.plan])
+
+    def teardown(self) -> None:
+        ledger_checks.check_postings(self.log, self.plain)
 
     @invariant()
     def folding_anew_gives_every_version_again(self) -> None:

@@ -20,6 +20,8 @@ from domain.ledger_events import (
     HoldExtended,
     Slice,
 )
+from domain.plan import Plan
+from projections.journal import BOOK_ACCOUNTS, JOURNAL, SIDES, CustomerBooks, posting
 from tests.stateful.plain_ledger import PlainLedger
 
 Ending = CreditsCaptured | CreditsReleased | HoldExpired
@@ -121,10 +123,47 @@ def check_trials(log: Iterable[Event], *, trials_max: int) -> None:
         assert len(trials) <= trials_max
 
 
+def check_postings(log: Iterable[Event], plain: PlainLedger) -> None:
+    """What each command posted: of which fact, to which account of the books, how much."""
+    posted: dict[UUID, Counter[tuple[str, str]]] = {}
+    for event in log:
+        if type(event) in JOURNAL.events:
+            command = posted.setdefault(event.meta.causation_id, Counter())
+            for account, debit, credit in posting(event):
+                command[event.TOPIC, account] += debit - credit
+    assert _lines(posted.values()) == _lines(plain.postings)
+
+
+def check_customer_books(row: CustomerBooks, plain: PlainLedger) -> None:
+    """The journal's row of a customer, account by account."""
+    posted: Counter[str] = Counter()
+    for command in plain.postings:
+        for (_, account), amount in command.items():
+            posted[account] += amount
+    debits = {name: getattr(row, name) for name in BOOK_ACCOUNTS}
+    assert debits == {n: posted[n] if SIDES[n] == "debit" else -posted[n] for n in BOOK_ACCOUNTS}
+
+
+def _lines(commands: Iterable[Counter[tuple[str, str]]]) -> list[dict[tuple[str, str], int]]:
+    """Without those of nothing."""
+    moved = [{line: amount for line, amount in one.items() if amount} for one in commands]
+    return [one for one in moved if one]
+
+
 def check_tellings(log: Sequence[Event], plain: PlainLedger) -> None:
     """The owner is told once a crossing."""
     told = [e.TOPIC for e in log if isinstance(e, CreditsLow | CreditsExhausted)]
     assert told == plain.tellings
+
+
+def check_told(state: CreditLedger, plan: Plan) -> None:
+    """Whoever had credits has been told of this plan's few, and of none, exactly while it is so."""
+    balance = state.balance
+    if balance.granted == balance.pending or balance.status == "closed":
+        return
+    assert state.told_exhausted == (balance.available <= 0)
+    if plan.low_credits is not None:
+        assert (state.told_at == plan.low_credits) == (balance.available < plan.low_credits)
 
 
 def spread(slices: Iterable[Slice]) -> Counter[UUID]:

@@ -15,7 +15,8 @@ from domain import balance, ledger
 from domain.balance import Balance
 from domain.event import Event, Metadata
 from domain.ledger import CreditLedger, LedgerCommand
-from tests.stateful.ledger_acts import HOUR, PLAIN_PLANS, LedgerActs, plan_names
+from domain.plan import Plan
+from tests.stateful.ledger_acts import HOUR, PLAIN_PLANS, PLANS, LedgerActs, plan_names
 from tests.stateful.outcomes import tried
 from tests.stateful.plain_credits import PlainClock
 from tests.stateful.plain_ledger import PlainLedger
@@ -63,7 +64,13 @@ class LedgerPlay(LedgerActs):
         )
 
     def decide(self, command: LedgerCommand) -> Sequence[Event]:
-        return ledger.decide(self.states[-1] if self.states else None, command, self.metadata())
+        state = self.states[-1] if self.states else None
+        return ledger.decide(state, command, self.metadata(), self.plan_after(command))
+
+    def plan_after(self, command: LedgerCommand) -> Plan | None:
+        if isinstance(command, ledger.ChangePlan):
+            return PLANS[command.plan]
+        return self.plan if self.states else None
 
     def carry_out(self, expected: str, command: LedgerCommand, *, again: bool = True) -> None:
         events, outcome = tried(partial(self.decide, command))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, LiteralString, NamedTuple
 from uuid import UUID, uuid4
 
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
+from adapters.mapper import EventMapper
+from adapters.pool import fetch
 from adapters.queue import wake_delayed
 from service.identifiers import public_id
+from tests.stateful.ledger_checks import check_postings, check_tellings
 from tests.stateful.over_http import LIVE, OverHttp, numbers, twice
 from tests.stateful.plain_credits import PlainPlan
 from tests.stateful.plain_ledger import PlainLedger
@@ -36,6 +39,10 @@ OVERDRAFT_MAX = 7
 HOUR = timedelta(hours=1)
 HALF = timedelta(minutes=30)
 """Things begin and end at half hours of the history's clock, which is set on by whole ones."""
+_FACTS: LiteralString = (
+    "SELECT topic, state FROM tallystick_events WHERE originator_id = %(id)s"
+    " ORDER BY originator_version"
+)
 SOME = 1_000
 """More than there is of anything."""
 Document = dict[str, Any]
@@ -60,6 +67,7 @@ class Moment(NamedTuple):
 class Finished(NamedTuple):
     """An account at the end of its history."""
 
+    id: UUID
     user: str
     plain: PlainLedger
     moments: list[Moment]
@@ -83,6 +91,7 @@ class MoneyOverHttp(OverHttp):
         self.set_aside: dict[str, tuple[int, UUID]] = {}
         """Holds of nobody's task, by their public id: whose, and the plain one."""
         self.moments: dict[int, list[Moment]] = {0: [], 1: []}
+        self.mapper = EventMapper()
 
     def ask(self, path: str, body: object, as_: str, expected: str, **more: Any) -> Document:
         self.touched |= {0, 1} if as_ == "worker" else self._concerned(path, as_)
@@ -282,9 +291,12 @@ class MoneyOverHttp(OverHttp):
     @rule()
     def expire(self) -> None:
         """Whatever is past its deadline ends."""
+        before = [len(account.postings) for account in self.accounts]
         self.run(self.api.service.bus.expire(SOME))
         for plain in self.tasks.values():
             plain.expire(self.now)
+        for account, count in zip(self.accounts, before, strict=True):
+            account.as_one(count)
         self.touched = {0, 1}
 
     @rule()
@@ -390,8 +402,16 @@ class MoneyOverHttp(OverHttp):
                 stopped = self.run(self.api.work(task_id, "release", plain.token))
                 assert stopped.status_code == 200, stopped.text
         for number, user in enumerate(self.users):
-            finished = Finished(user, self.accounts[number], self.moments[number])
-            self.finished.append(finished)
+            account_id, account = self.ids[number], self.accounts[number]
+            self.finished.append(Finished(account_id, user, account, self.moments[number]))
+            self.check_facts(account_id, account)
+
+    def check_facts(self, account_id: UUID, plain: PlainLedger) -> None:
+        """Each posting to the books, and each notice to the owner, is the plain one's."""
+        rows = self.run(fetch(self.api.service.pool, _FACTS, {"id": account_id}))
+        log = [self.mapper.decode(topic, state) for topic, state in rows]
+        check_postings(log, plain)
+        check_tellings(log, plain)
 
     def look_back(self, number: int) -> None:
         """I9: the account as of a version, and as of a time, is what it was then."""

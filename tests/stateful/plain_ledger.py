@@ -7,11 +7,12 @@ credits that know their grant, or `None` where there was none to take them from.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import wraps
-from typing import Concatenate, ParamSpec
+from typing import Concatenate, Literal, ParamSpec
 from uuid import UUID
 
 from tests.stateful.plain_credits import (
@@ -39,12 +40,13 @@ def _all_or_nothing(
     def tried(ledger: PlainLedger, /, *given: P.args, **named: P.kwargs) -> str:
         copy = ledger.copied()
         copy.lapsed = set()
+        copy.posted = Counter()
         copy.pass_time()
         answer = command(copy, *given, **named)
         if answer == "ok":
             copy.pass_time()
             vars(ledger).update(vars(copy))
-            ledger.tell()
+            ledger.settled()
         return answer
 
     return tried
@@ -72,8 +74,10 @@ class PlainLedger:
     low_when_told: int | None = None
     told_of_nothing: bool = False
     tellings: list[str] = field(default_factory=list)
-    asked: bool = False
-    """Whether the command was one after which its owner is told of few credits."""
+    posted: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By this command: what each fact debits an account of the books; below zero it credits it."""
+    postings: list[Counter[tuple[str, str]]] = field(default_factory=list)
+    """Of each command that moved credits."""
     period: str | None = None
     lapsed: set[UUID] = field(default_factory=set)
     """Holds that this very command finds at their end."""
@@ -87,6 +91,7 @@ class PlainLedger:
             charges={i: replace(c, credits=[*c.credits]) for i, c in self.charges.items()},
             refs={*self.refs},
             tellings=[*self.tellings],
+            postings=[*self.postings],
         )
 
     @property
@@ -135,11 +140,12 @@ class PlainLedger:
             for grant in self.grants:
                 if grant.waiting and grant.begins is not None and grant.begins <= moment:
                     grant.waiting = False
+                    self.post("credits.matured", "pending", "available", grant.free)
             self.clear_gone(moment)
             for hold_id, hold in list(self.holds.items()):
                 if hold.ends is not None and hold.ends <= moment:
                     self.lapsed.add(hold_id)
-                    self.let_go(hold_id)
+                    self.let_go(hold_id, "credits.hold_expired")
             self.clear_gone(BEGINNING)
             self.clear_gone(moment)
         if self.low_when_told is not None and self.available >= self.low_when_told:
@@ -152,22 +158,45 @@ class PlainLedger:
         for grant in self.in_burn_order():
             while grant.free and grant.gone(at):
                 grant.free -= 1
-                if self.owed > 0:
-                    self.owed -= 1
-                elif grant.void:
-                    self.voided += 1
-                else:
-                    self.expired += 1
+                self.lose_one("voided" if grant.void else "expired")
+
+    def lose_one(self, way: Literal["voided", "expired"]) -> bool:
+        """A free credit that is gone; whether it was lost, for it paid nothing."""
+        lost = self.owed <= 0
+        if not lost:
+            self.owed -= 1
+        elif way == "voided":
+            self.voided += 1
+        else:
+            self.expired += 1
+        self.post(f"credits.{way}", "available", way if lost else "overdraft", 1)
+        return lost
+
+    def post(self, fact: str, debit: str, credit: str, amount: int) -> None:
+        self.posted[fact, debit] += amount
+        self.posted[fact, credit] -= amount
+
+    def settled(self) -> None:
+        """A command is over."""
+        self.tell()
+        self.postings.append(self.posted)
+        self.posted = Counter()
+
+    def as_one(self, since: int) -> None:
+        """Take the commands after the first `since` for one, as the service carried them out."""
+        one: Counter[tuple[str, str]] = Counter()
+        for posted in self.postings[since:]:
+            for line, amount in posted.items():
+                one[line] += amount
+        self.postings[since:] = [one]
 
     def tell(self) -> None:
-        asked, self.asked = self.asked, False
-        low = self.plan.low
-        few = asked and low is not None and self.available < low
-        if few and self.low_when_told is None:
-            self.low_when_told = low
-            self.tellings.append("credits.low")
         if self.status == "closed" or self.granted == self.pending:
             return
+        low = self.plan.low
+        if low is not None and self.available < low and self.low_when_told != low:
+            self.low_when_told = low
+            self.tellings.append("credits.low")
         if self.available <= 0 and not self.told_of_nothing:
             self.told_of_nothing = True
             self.tellings.append("credits.exhausted")
@@ -182,13 +211,15 @@ class PlainLedger:
         self.owed += 1
         return None
 
-    def hold_one(self) -> UUID | None:
+    def hold_one(self, fact: str) -> UUID | None:
         grant_id = self.take_one()
+        self.post(fact, "overdraft" if grant_id is None else "available", "held", 1)
         if grant_id is not None and (grant := self.named(grant_id)):
             grant.held += 1
         return grant_id
 
-    def put_back(self, grant_id: UUID | None) -> None:
+    def put_back(self, grant_id: UUID | None, fact: str, out_of: str) -> None:
+        self.post(fact, out_of, "overdraft" if grant_id is None else "available", 1)
         grant = None if grant_id is None else self.named(grant_id)
         if grant is None:
             self.owed -= 1
@@ -199,12 +230,12 @@ class PlainLedger:
         if grant_id is not None and (grant := self.named(grant_id)):
             grant.held -= 1
 
-    def let_go(self, hold_id: UUID) -> None:
+    def let_go(self, hold_id: UUID, fact: str) -> None:
         hold = self.holds.pop(hold_id)
         self.trials -= hold.trial
         for credit in hold.credits:
             self.unhold(credit)
-            self.put_back(credit)
+            self.put_back(credit, fact, "held")
 
     # Commands
 
@@ -232,6 +263,8 @@ class PlainLedger:
         self.refs.add(ref)
         self.granted += amount
         waiting = begins is not None and begins > self.now
+        into = "pending" if waiting else "available"
+        self.post("credits.granted", f"granted_{kind}", into, amount)
         self.grants.append(
             PlainGrant(grant_id, priority, kind, amount, begins, ends, waiting=waiting)
         )
@@ -242,10 +275,7 @@ class PlainLedger:
         if grant is None or grant.waiting or grant.void:
             return 0
         grant.void = True
-        paying = min(grant.free, max(self.owed, 0))
-        lost = grant.free - paying
-        self.owed -= paying
-        self.expired += lost
+        lost = sum(self.lose_one("expired") for _ in range(grant.free))
         grant.free = 0
         return min(lost, carried_max)
 
@@ -258,13 +288,13 @@ class PlainLedger:
             return "quiet"
         if grant is None or not (grant.free or grant.held):
             return "not_found"
-        self.asked = True
         self.make_void(grant)
         return "ok"
 
     def make_void(self, grant: PlainGrant) -> None:
         if grant.waiting:
             self.voided += grant.free
+            self.post("credits.voided", "pending", "voided", grant.free)
             grant.free, grant.waiting = 0, False
         grant.void = True
         self.clear_gone(self.now)
@@ -279,14 +309,15 @@ class PlainLedger:
             return "quiet"
         if amount < 0 and -amount > self.available:
             return "insufficient_credits"
-        self.asked = True
         self.refs.add(ref)
         if amount > 0:
             self.granted += amount
+            self.post("credits.granted", "granted_adjustment", "available", amount)
             self.grants.append(PlainGrant(adjustment_id, MIDDLE, "adjustment", amount))
         else:
             for _ in range(-amount):
                 self.take_one()
+            self.post("credits.voided", "available", "voided", -amount)
             self.voided -= amount
         return "ok"
 
@@ -316,8 +347,7 @@ class PlainLedger:
             return "insufficient_credits"
         self.day_holds += tasks
         self.trials += trial
-        self.asked = True
-        taken = [self.hold_one() for _ in range(amount)]
+        taken = [self.hold_one("credits.held") for _ in range(amount)]
         self.holds[hold_id] = PlainHold(taken, ends, trial, slots, owned)
         return "ok"
 
@@ -355,8 +385,7 @@ class PlainLedger:
             return "quiet"
         if added and added > self.available + self.plan.overdraft_max:
             return "insufficient_credits"
-        self.asked = True
-        hold.credits += [self.hold_one() for _ in range(added)]
+        hold.credits += [self.hold_one("credits.hold_extended") for _ in range(added)]
         hold.ends = ends or hold.ends
         return "ok"
 
@@ -374,8 +403,9 @@ class PlainLedger:
         for credit in hold.credits:
             self.unhold(credit)
         for credit in hold.credits[charge:]:
-            self.put_back(credit)
+            self.put_back(credit, "credits.captured", "held")
         self.captured += charge
+        self.post("credits.captured", "held", "revenue", charge)
         self.charges[hold_id] = PlainCharge(hold.credits[:charge], charge, self.now)
         return "ok"
 
@@ -385,7 +415,7 @@ class PlainLedger:
             return "illegal_transition"
         if refusal := self.not_to_end(hold_id, outside=outside):
             return refusal
-        self.let_go(hold_id)
+        self.let_go(hold_id, "credits.released")
         return "ok"
 
     @_all_or_nothing
@@ -400,7 +430,7 @@ class PlainLedger:
         if amount > len(charge.credits):
             return "refund_exceeds_capture"
         for _ in range(amount):
-            self.put_back(charge.credits.pop())
+            self.put_back(charge.credits.pop(), "credits.refunded", "refunded")
         self.captured -= amount
         self.refunded += amount
         return "ok"
@@ -428,6 +458,7 @@ class PlainLedger:
         for grant in self.in_burn_order():
             self.make_void(grant)
         self.voided -= self.owed
+        self.post("credits.voided", "overdraft", "voided", -self.owed)
         self.owed = 0
         self.status = "closed"
         return "ok"
@@ -455,6 +486,5 @@ class PlainLedger:
         if self.next_moment() is None:
             return "quiet"
         self.pass_time()
-        self.asked = True
-        self.tell()
+        self.settled()
         return "ok"

@@ -22,7 +22,7 @@ from domain.balance import Balance
 from domain.event import Event, Metadata
 from domain.failure import FailureType, failure
 from domain.group import Group
-from domain.ledger import CreditLedger, GrantCredits, OpenAccount
+from domain.ledger import CreditLedger, GrantCredits, LedgerCommand, OpenAccount
 from domain.ledger_events import GrantKind
 from domain.plan import Plan
 from domain.retry import RetryPolicy
@@ -127,6 +127,12 @@ class Play(RuleBasedStateMachine):
         assert isinstance(state, CreditLedger)
         return state
 
+    def decide_on(self, account_id: UUID, command: LedgerCommand) -> Sequence[Event]:
+        plan = self.plan_of(account_id)
+        if isinstance(command, ledger.ChangePlan):
+            plan = self.PLANS[command.plan]
+        return ledger.decide(self.ledger(account_id), command, self.metadata(), plan)
+
     def plan_of(self, account_id: UUID) -> Plan:
         return self.PLANS[self.ledger(account_id).balance.plan]
 
@@ -188,7 +194,7 @@ class Play(RuleBasedStateMachine):
         expected = plain.grant(command.grant_id, kind, amount, priority, ref)
         self.check(
             expected,
-            lambda: ledger.decide(self.ledger(account_id), command, self.metadata()),
+            lambda: self.decide_on(account_id, command),
         )
 
     @rule(number=account_numbers, price=prices, priority=priorities, start=starts, bounds=limits)
@@ -271,7 +277,8 @@ class Play(RuleBasedStateMachine):
             state = self.task(task_id)
             paying = self.ledger(state.account_id)
             of = None if state.group_id is None else self.group(state.group_id)
-            return metering.proceed(state, paying, command, self.metadata(), of)
+            plan = self.plan_of(state.account_id)
+            return metering.proceed(state, paying, command, self.metadata(), of, plan)
 
         self.check(expected, decide)
 

@@ -203,10 +203,10 @@ def change_member_end(patch: Patch, change: Callable[[GroupMemberEnded], Event])
 def change_hold(patch: Patch, change: Callable[[Any], Any]) -> None:
     paid = metering._paid
 
-    def changed(paying: Any, account_id: Any, command: Any, meta: Any) -> Any:
+    def changed(paying: Any, account_id: Any, command: Any, *more: Any) -> Any:
         if getattr(command, "group_id", None) is not None:
             command = change(command)
-        return paid(paying, account_id, command, meta)
+        return paid(paying, account_id, command, *more)
 
     patch.setattr(metering, "_paid", changed)
 

@@ -57,9 +57,11 @@ def test_a_rescue_without_the_group_is_found(
 ) -> None:
     proceed = metering.proceed
 
-    def alone(task: Any, paying: Any, command: Any, meta: Any, group: Any = None) -> Any:
+    def alone(
+        task: Any, paying: Any, command: Any, meta: Any, group: Any = None, *more: Any
+    ) -> Any:
         known = None if isinstance(command, StallTask) else group
-        return proceed(task, paying, command, meta, known)
+        return proceed(task, paying, command, meta, known, *more)
 
     monkeypatch.setattr(metering, "proceed", alone)
     # KeyError: the hold that a member's end leaves behind, or takes along, is not as expected.

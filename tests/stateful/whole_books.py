@@ -11,7 +11,6 @@ from uuid import UUID
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from domain import ledger
 from domain.event import Event
 from domain.ledger import CreditLedger, LedgerCommand
 from domain.plan import Plan
@@ -66,9 +65,6 @@ class WholeBooks(GroupBooks, LedgerActs):
         account_id = self.account_id
         decide = partial(self.decide_on, account_id, command)
         self.check(expected, decide, again=again)
-
-    def decide_on(self, account_id: UUID, command: LedgerCommand) -> Sequence[Event]:
-        return ledger.decide(self.ledger(account_id), command, self.metadata())
 
     @rule(number=account_numbers)
     def turn_to(self, number: int) -> None:

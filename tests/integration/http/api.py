@@ -29,6 +29,11 @@ from tallystick.handler import Context, Handler, handler
 
 PRICE = 5
 CREDITS = 1_000
+LASTING_LIMITS = {
+    *("grants_max", "voided_max", "hold_slices_max", "refunds_max"),
+    *("schedules_max", "paused_gates_max"),
+}
+"""Limits that time alone does not lift."""
 SETUP = Origin(actor="setup")
 FINAL = {"type": "network", "retryable": False}
 """A failure after which no attempt follows."""
@@ -246,7 +251,9 @@ def _check_problem(response: httpx.Response) -> None:
     assert problem["instance"] == response.request.url.path
     assert problem["trace_id"] == response.headers["traceparent"].split("-")[1]
     assert problem["credits"] == {"charged": 0, "released": 0}
-    if response.status_code in {429, 503}:
+    if problem.get("limit") in LASTING_LIMITS:
+        assert "retry-after" not in response.headers
+    elif response.status_code in {429, 503}:
         assert int(response.headers["retry-after"]) >= 1
     if response.status_code == 401:
         assert response.headers["www-authenticate"].startswith("Bearer")

@@ -79,8 +79,8 @@ async def account(
 async def test_a_ledger_goes_by_the_databases_clock(account: Account) -> None:
     now, ledgers = account.now, account.api.service.ledgers
     # What is due is swept, and what is not due stays; then as of times before, and to come.
-    assert await ledgers.settle_due(10) == 1
-    assert await ledgers.settle_due(10) == 0
+    assert (await ledgers.settle_due(10)).count == 1
+    assert (await ledgers.settle_due(10)).count == 0
     assert await account.balance() == NOW
     assert await account.balance(now - HOUR / 2 - 5 * MINUTE) == BEFORE
     assert await account.balance(now - HOUR / 2 + 5 * MINUTE) == NOW

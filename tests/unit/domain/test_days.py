@@ -51,7 +51,7 @@ def test_each_utc_day_has_its_number(begin: datetime, zone: str) -> None:
             events = ledger.decide(state, hold, meta)
         except LimitReached as refusal:
             opens = at.replace(hour=0, minute=0) + timedelta(days=1)
-            waits.append((refusal.retry_after_seconds, (opens - at).total_seconds() + 1))
+            waits.append((refusal.retry_after_seconds or 0, (opens - at).total_seconds() + 1))
             continue
         held[at.date().isoformat()] += 1
         state = ledger.evolve(state, events[0])

@@ -71,6 +71,7 @@ def test_a_clock_set_back_does_not_begin_the_day_anew() -> None:
     for back in (TICK, timedelta(days=3)):
         with pytest.raises(LimitReached) as refusal:
             ledger.decide(spent, hold(0, number=5, plan=PLAN), metadata(MIDNIGHT - back))
+        assert refusal.value.retry_after_seconds is not None
         wait = timedelta(seconds=refusal.value.retry_after_seconds)
         assert MIDNIGHT - back + wait > MIDNIGHT + timedelta(days=1)
     late = after(a_ledger(hold(0), at=MIDNIGHT), hold(0, number=1), at=MIDNIGHT - TICK)

@@ -322,6 +322,19 @@ def test_the_first_reason_in_the_documented_order_is_told(row: Row) -> None:
     assert _told(_refusal(row)).startswith(row[0])
 
 
+def test_only_limits_that_time_lifts_say_when_to_try_again() -> None:
+    limits = {
+        refusal.limit: refusal.retry_after_seconds
+        for refusal in map(_refusal, ROWS)
+        if isinstance(refusal, LimitReached)
+    }
+    lasting = {limit for limit, seconds in limits.items() if seconds is None}
+    assert lasting == {"grants_max", "voided_max", "hold_slices_max", "refunds_max"}
+    assert limits.keys() - lasting == {
+        *("holds_max", "active_tasks_max", "daily_tasks_max", "held_slices_max"),
+    }
+
+
 def test_every_command_has_its_rows() -> None:
     never_refused_but_for_want_of_an_account = {SettleDue}
     known = {type(command) for told, _, command in ROWS if told != "not_found account"}

@@ -154,23 +154,23 @@ def test_a_grant_voided_again_is_quiet_also_when_nothing_is_left_of_it() -> None
 @pytest.mark.parametrize(
     "command",
     [
-        SettleDue(plan=TELLING),
-        VoidGrant(grant_id=grant(8).grant_id, reason="r", plan=TELLING),
-        AdjustCredits(adjustment_id=HOLD_ID, amount=-8, source_ref="a", reason="r", plan=TELLING),
+        SettleDue(),
+        VoidGrant(grant_id=grant(8).grant_id, reason="r"),
+        AdjustCredits(adjustment_id=HOLD_ID, amount=-8, source_ref="a", reason="r"),
     ],
     ids=["expiry", "void", "adjustment"],
 )
 def test_the_owner_is_told_however_credits_went(command: LedgerCommand) -> None:
     lasting, passing = grant(5, number=2), replace(grant(8), expires_at=NOON + HOUR)
     at = NOON + HOUR if isinstance(command, SettleDue) else NOON
-    events = ledger.decide(a_ledger(lasting, passing), command, metadata(at))
+    events = ledger.decide(a_ledger(lasting, passing), command, metadata(at), TELLING)
     *_, told = events
     assert isinstance(told, CreditsLow)
     assert (told.available, told.threshold) == (5, 10)
 
 
 def test_nothing_is_told_where_nothing_happened() -> None:
-    assert ledger.decide(a_ledger(grant(5)), SettleDue(plan=TELLING), metadata()) == ()
+    assert ledger.decide(a_ledger(grant(5)), SettleDue(), metadata(), TELLING) == ()
 
 
 @pytest.mark.parametrize(
