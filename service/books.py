@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 
 from adapters.books import Books, Bucket, PeriodTotal, TrialBalance
+from service.span import guard_span
 
 DAYS_DEFAULT = 31
 DAYS_MAX = 3_660
@@ -31,13 +32,12 @@ async def totals(books: Books, span: tuple[date, date], bucket: Bucket) -> list[
 def span_of(now: datetime, since: date | None, until: date | None) -> tuple[date, date]:
     """The days asked for, the last 31 with today by default.
 
-    Raises `ValueError` with what `since` must be.
+    Raises `InvalidInput`.
     """
     until = until or now.astimezone(UTC).date() + timedelta(days=1)
     if since is None:
         since = date.fromordinal(max(1, until.toordinal() - DAYS_DEFAULT))
-    if not timedelta(0) < until - since <= timedelta(days=DAYS_MAX):
-        raise ValueError(f"must be before until, by at most {DAYS_MAX} days")
+    guard_span(since, until, days_max=DAYS_MAX)
     return since, until
 
 

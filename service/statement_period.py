@@ -7,6 +7,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from domain.errors import InvalidInput
+from service.span import guard_span
+
 Month = Annotated[
     str,
     Meta(
@@ -32,9 +35,17 @@ def month_of(period: str) -> tuple[datetime, datetime]:
 def bounds_of(
     period: str | None, since: datetime | None, until: datetime | None
 ) -> tuple[datetime | None, datetime | None]:
-    """Raises `ValueError` for a month beside a time."""
+    """Raises `InvalidInput` for a month beside a time, for no month, and where `since` is last."""
     if period is None:
+        guard_span(since, until)
         return since, until
     if since is not None or until is not None:
-        raise ValueError("takes the place of since and until")
-    return month_of(period)
+        raise _invalid("takes the place of since and until")
+    try:
+        return month_of(period)
+    except ValueError as error:
+        raise _invalid(str(error)) from error
+
+
+def _invalid(sentence: str) -> InvalidInput:
+    return InvalidInput("The period is invalid.", ("/period", sentence))

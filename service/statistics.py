@@ -16,9 +16,10 @@ from adapters.queue_depth import QueueDepth
 from projections.histogram import Histogram, merged
 from projections.statistics import Entry, StateCount
 from service.bootstrap import Service
+from service.span import guard_span
 
 SPAN_DEFAULT = timedelta(days=1)
-SPAN_MAX = timedelta(days=366)
+DAYS_MAX = 366
 _SECOND_US = 1_000_000
 
 
@@ -98,11 +99,10 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
 def span_of(
     now: datetime, since: datetime | None, until: datetime | None
 ) -> tuple[datetime, datetime]:
-    """What is asked for, the last day by default. Raises `ValueError` with what `since` must be."""
+    """What is asked for, the last day by default. Raises `InvalidInput`."""
     until = until or now
     since = since or until - SPAN_DEFAULT
-    if not timedelta(0) < until - since <= SPAN_MAX:
-        raise ValueError(f"must be before until, by at most {SPAN_MAX.days} days")
+    guard_span(since, until, days_max=DAYS_MAX)
     return since, until
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 
 import rich_click as click
 
@@ -63,7 +63,7 @@ def show_totals(
     since, until = _day("--since", since_text), _day("--until", until_text)
 
     async def work(service: Service) -> list[PeriodTotal]:
-        return await totals(service.books, _span(service.clock.now(), since, until), bucket)
+        return await totals(service.books, span_of(service.clock.now(), since, until), bucket)
 
     found = with_service(work)
     if as_json:
@@ -80,13 +80,6 @@ def show_totals(
         },
         found,
     )
-
-
-def _span(now: datetime, since: date | None, until: date | None) -> tuple[date, date]:
-    try:
-        return span_of(now, since, until)
-    except ValueError as error:
-        raise click.UsageError(f"--since {error}.") from error
 
 
 def _day(option: str, text: str | None) -> date | None:

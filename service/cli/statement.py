@@ -5,7 +5,6 @@ from __future__ import annotations
 from uuid import UUID
 
 import msgspec
-import rich_click as click
 
 from adapters.queries import StatementFilter
 from service.bootstrap import Service
@@ -61,10 +60,7 @@ async def _write_csv(service: Service, account_id: UUID, asked: StatementAsked) 
 
 async def _summary(service: Service, account_id: UUID, asked: StatementAsked) -> StatementSummary:
     account = await account_of(service, account_id)
-    try:
-        found = await summary_of(service, account, asked.since, asked.until)
-    except ValueError as error:
-        raise click.UsageError(f"--since {error}.") from error
+    found = await summary_of(service, account, asked.since, asked.until)
     return msgspec.convert(found, StatementSummary, from_attributes=True)
 
 

@@ -51,7 +51,11 @@ def statement_options(function: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         if as_csv and (summary or as_json):
             raise click.UsageError("--csv is a form of its own: leave out --summary and --json.")
-        begin, end = _bounds(period, since, until)
+        begin, end = bounds_of(
+            read_period("--period", period),
+            read_time("--since", since),
+            read_time("--until", until),
+        )
         asked = StatementAsked(
             since=begin,
             until=end,
@@ -82,19 +86,6 @@ def statement_options(function: Callable[..., None]) -> Callable[..., None]:
     return decorated
 
 
-def _bounds(
-    period: str | None, since: str | None, until: str | None
-) -> tuple[datetime | None, datetime | None]:
-    try:
-        return bounds_of(
-            read_period("--period", period),
-            read_time("--since", since),
-            read_time("--until", until),
-        )
-    except ValueError as error:
-        raise click.UsageError(f"--period {error}.") from error
-
-
 def print_piece(piece: bytes) -> None:
     """As it is: a CSV has line ends of its own."""
     click.echo(piece, nl=False)
@@ -107,6 +98,7 @@ def print_lines(lines: list[StatementLine], *, as_json: bool) -> None:
         return
     print_table(
         {
+            "version": lambda line: line.version,
             "at": lambda line: line.at,
             "kind": lambda line: line.kind,
             "amount": lambda line: line.amount,

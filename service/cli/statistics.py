@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import get_args
 
 import rich_click as click
@@ -38,7 +37,7 @@ def statistics(
         raise click.UsageError(f"--type has 1 to {NAME_LENGTH_MAX} characters.")
 
     async def work(service: Service) -> Statistics:
-        span = _span(service.clock.now(), begin, end)
+        span = span_of(service.clock.now(), begin, end)
         return await read_statistics(service, span, bucket=bucket, types=types)
 
     shown = with_service(work)
@@ -46,15 +45,6 @@ def statistics(
         print_json(shown)
     else:
         _show(shown)
-
-
-def _span(
-    now: datetime, since: datetime | None, until: datetime | None
-) -> tuple[datetime, datetime]:
-    try:
-        return span_of(now, since, until)
-    except ValueError as error:
-        raise click.UsageError(f"--since {error}.") from error
 
 
 def _show(shown: Statistics) -> None:

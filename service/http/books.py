@@ -100,10 +100,7 @@ async def get_trial_balance(call: Call, query: TrialBalanceQuery) -> Answer:
 )
 async def get_book_totals(call: Call, query: TotalsQuery) -> Answer:
     """What was posted to each account of the books by day, month or in total, and by task type."""
-    try:
-        span = span_of(call.service.clock.now(), query.since, query.until)
-    except ValueError as error:
-        raise InvalidParameter("The query is invalid.", ("since", str(error))) from error
+    span = span_of(call.service.clock.now(), query.since, query.until)
     items = await totals(call.service.books, span, query.bucket)
     return json_answer(Totals(since=span[0], until=span[1], bucket=query.bucket, items=items))
 

@@ -20,7 +20,6 @@ from service.http.accounts import SETTLING, settled_balance
 from service.http.answer import Answer, json_answer
 from service.http.call import Call
 from service.http.pages import Page, Paging, page_answer, page_limit, position_of
-from service.http.refusals import InvalidParameter
 from service.http.route import ADMIN, USER, route
 from service.identifiers import public_id
 from service.statement_csv import csv_of
@@ -193,7 +192,7 @@ async def get_statement_summary(call: Call, query: PeriodQuery) -> Answer:
 
 
 def _wanted(account_id: UUID, query: StatementQuery | CsvQuery) -> StatementFilter:
-    since, until = bounds(query.period, query.since, query.until)
+    since, until = bounds_of(query.period, query.since, query.until)
     return StatementFilter(
         account_id=account_id,
         since=since,
@@ -237,16 +236,6 @@ def statement_entry(recorded: StatementLine) -> StatementEntry:
     )
 
 
-def bounds(
-    period: str | None, since: datetime | None, until: datetime | None
-) -> tuple[datetime | None, datetime | None]:
-    """Raises `InvalidParameter`."""
-    try:
-        return bounds_of(period, since, until)
-    except ValueError as error:
-        raise InvalidParameter("The query is invalid.", ("period", str(error))) from error
-
-
 async def _csv(call: Call, account_id: UUID, query: CsvQuery) -> Answer:
     wanted = _wanted(account_id, query)
     await settled_balance(call, account_id)
@@ -254,12 +243,9 @@ async def _csv(call: Call, account_id: UUID, query: CsvQuery) -> Answer:
 
 
 async def _summary(call: Call, account_id: UUID, query: PeriodQuery) -> Answer:
-    since, until = bounds(query.period, query.since, query.until)
+    since, until = bounds_of(query.period, query.since, query.until)
     account = await settled_balance(call, account_id)
-    try:
-        return json_answer(await summary_of(call.service, account, since, until))
-    except ValueError as error:
-        raise InvalidParameter("The query is invalid.", ("since", str(error))) from error
+    return json_answer(await summary_of(call.service, account, since, until))
 
 
 def _body(piece: bytes, *, more: bool) -> Any:  # noqa: ANN401 - ASGI's

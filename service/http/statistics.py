@@ -12,7 +12,6 @@ from domain.event import Name, Timestamp
 from projections.statistics import Entry
 from service.http.answer import Answer, json_answer
 from service.http.call import Call
-from service.http.refusals import InvalidParameter
 from service.http.route import ADMIN, route
 from service.statistics import Statistics, read_statistics, span_of
 
@@ -38,10 +37,7 @@ class StatisticsQuery(msgspec.Struct, frozen=True, kw_only=True):
 )
 async def get_statistics(call: Call, query: StatisticsQuery) -> Answer:
     """States entered, failures, credits, percentiles of waits and runs over time; the queue."""
-    try:
-        span = span_of(call.service.clock.now(), query.since, query.until)
-    except ValueError as error:
-        raise InvalidParameter("The query is invalid.", ("since", str(error))) from error
+    span = span_of(call.service.clock.now(), query.since, query.until)
     statistics = await read_statistics(
         call.service, span, bucket=query.bucket, types=query.type, states=query.status
     )

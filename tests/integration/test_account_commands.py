@@ -22,6 +22,7 @@ OK, FAILED, USAGE, REFUSED = range(4)
 WHY = ("--reason", "because", "--actor", "ada", "--json")
 LATER, FAR = "2099-01-01T00:00Z", "2099-02-01T00:00Z"
 CREDITS = 50
+FORMS: tuple[tuple[str, ...], ...] = ((), ("--summary",), ("--csv",))
 
 COMMANDS: dict[str, tuple[str, str | None]] = {
     "get_own_account": ("balance", "account"),
@@ -151,8 +152,18 @@ def test_a_statement_has_lines_a_summary_and_csv(account: str, database: str) ->
     asyncio.run(drain(database))
 
     lines = done("accounts", "statement", account).splitlines()
-    assert lines[0].split() == ["AT", "KIND", "AMOUNT", "AVAILABLE", "HELD", "FOR", "REASON"]
-    assert [line.split()[2] for line in lines[1:]] == ["captured", "held", "granted"]
+    assert lines[0].split() == [
+        "VERSION",
+        "AT",
+        "KIND",
+        "AMOUNT",
+        "AVAILABLE",
+        "HELD",
+        "FOR",
+        "REASON",
+    ]
+    assert [line.split()[3] for line in lines[1:]] == ["captured", "held", "granted"]
+    assert [line.split()[0] for line in lines[1:]] == ["4", "3", "2"]
     assert hold["id"] in lines[1]
     assert "invoice-1" in lines[3]
 
@@ -198,7 +209,7 @@ def test_what_is_refused_says_where_it_is_wrong(account: str) -> None:
     finished = run("accounts", "show", account, "--at", LATER)
     assert "(/at: is in the future)" in finished.stderr
     finished = run("accounts", "plan", account, "no such", *WHY)
-    assert "(/plan: must be one of enterprise, standard, unlimited)" in finished.stderr
+    assert "(/plan: must be one of enterprise, operator, standard, unlimited)" in finished.stderr
 
 
 def test_a_grant_has_its_dates_and_its_rank(account: str) -> None:
@@ -210,6 +221,19 @@ def test_a_grant_has_its_dates_and_its_rank(account: str) -> None:
     assert (first["priority"], first["expires_at"]) == (7, "2099-02-01T00:00:00Z")
     rolled = ("--rolls-over", first["id"], "--rollover-max", "3", "--json")
     assert done("grant", account, "1", *rolled)["granted"] == CREDITS + 5 + 1
+
+
+def test_a_span_that_ends_before_it_begins_is_refused_in_one_way(account: str) -> None:
+    times, days = ("2026-02-02T00:00Z", "2026-02-01T00:00Z"), ("2026-02-02", "2026-02-01")
+    statements = [("accounts", "statement", account, *form) for form in FORMS]
+    for words, (since, until) in (
+        *((words, times) for words in (*statements, ("statistics",))),
+        (("books", "totals"), days),
+    ):
+        finished = run(*words, "--since", since, "--until", until)
+        assert finished.exit_code == USAGE, words
+        said = "The span of time is invalid. (/since: must not be after until)"
+        assert said in finished.stderr, words
 
 
 def test_what_cannot_be_meant_is_wrong_usage_and_changes_nothing(account: str) -> None:
@@ -227,6 +251,7 @@ def test_what_cannot_be_meant_is_wrong_usage_and_changes_nothing(account: str) -
         ("statement", "--period", "2026-13"),
         ("statement", "--period", "2026-11", "--since", LATER),
         ("statement", "--summary", "--since", LATER),
+        *(("statement", *form, "--since", LATER, "--until", "2020-01-01T00:00Z") for form in FORMS),
         ("show", "--at", "soon"),
         ("show", "--at", LATER),
         ("show", "--at", "0"),

@@ -307,5 +307,5 @@ def test_a_span_of_totals_is_the_last_days_and_bounded() -> None:
         (date(2026, 1, 2), date(2026, 1, 2)),
         (date(2010, 1, 1), date(2026, 1, 1)),
     ):
-        with pytest.raises(ValueError, match="must be before until"):
+        with pytest.raises(InvalidInput, match="span of time"):
             span_of(now, since, until)

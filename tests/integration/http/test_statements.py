@@ -96,6 +96,26 @@ async def test_a_month_cuts_pages_and_csv_alike(api: Api) -> None:
         assert len(pages) == len(rows) == number
 
 
+async def test_a_span_that_ends_before_it_begins_is_refused_in_one_way(api: Api) -> None:
+    kinds = ("statement", "statement.csv", "statement/summary")
+    asked = [(f"{path}/{kind}", as_) for path, as_ in _paths(api) for kind in kinds]
+    for path, as_ in (*asked, ("/v1/statistics", "admin"), ("/v1/books/totals", "admin")):
+        time = "" if "books" in path else "T00:00:00Z"
+        answer = await api.get(f"{path}?since=2026-02-01{time}&until=2026-01-31{time}", as_)
+        problem = answer.json()
+        assert (answer.status_code, problem["code"]) == (400, "invalid_input"), path
+        told = {"detail": "must not be after until", "parameter": "since"}
+        assert problem["errors"] == [told], path
+
+
+async def test_a_summary_up_to_before_the_account_was_there_is_of_nothing(api: Api) -> None:
+    for path, as_ in _paths(api):
+        early = await api.get(f"{path}/statement/summary?until=2000-01-01T00:00:00Z", as_)
+        found = early.json()
+        assert (early.status_code, found["totals"]) == (200, [])
+        assert found["opening"]["available"] == found["closing"]["available"] == 0
+
+
 async def test_bad_periods_are_refused(api: Api) -> None:
     for query in (
         *("period=2026-13", "period=26-01", "period=9999-12", "period=now"),
@@ -105,9 +125,6 @@ async def test_bad_periods_are_refused(api: Api) -> None:
             for kind in ("statement", "statement.csv", "statement/summary"):
                 answer = await api.get(f"{path}/{kind}?{query}", as_)
                 assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
-    backwards = "since=2026-02-01T00:00:00Z&until=2026-01-01T00:00:00Z"
-    answer = await api.get(f"/v1/account/statement/summary?{backwards}")
-    assert answer.status_code == 400
     nobody = f"/v1/accounts/{public_id('acct', new_id())}"
     for kind in ("statement.csv", "statement/summary"):
         assert (await api.get(f"{nobody}/{kind}", "admin")).status_code == 404
