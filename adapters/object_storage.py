@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 import obstore
@@ -30,7 +30,15 @@ PARTS_IN_FLIGHT_MAX = 4
 """One upload holds at most about PART_BYTES x (PARTS_IN_FLIGHT_MAX + 1) in memory."""
 ABORT_SECONDS_MAX = 10.0
 DELETE_BATCH_OBJECTS = 1000
+PAGE_OBJECTS = 1000
 SIGNED_SECONDS_MAX = 7 * 24 * 3600
+
+
+class StoredObject(NamedTuple):
+    """What a listing tells of an object."""
+
+    key: str
+    size_bytes: int
 
 
 class ObjectStorage:
@@ -132,6 +140,19 @@ class ObjectStorage:
             return None
         try:
             return await obstore.sign_async(self._store, "GET", key, timedelta(seconds=seconds))
+        except (BaseError, OSError) as error:
+            raise Unavailable("Object storage cannot be reached.") from error
+
+    async def pages(self, prefix: str) -> AsyncIterator[list[StoredObject]]:
+        """All objects below the folder `prefix`, in no order, at most `PAGE_OBJECTS` at a time.
+
+        Raises `Unavailable`, and `ValueError` as `delete_prefix` does.
+        """
+        if not is_object_key(prefix):
+            raise ValueError(f"{prefix!r} is no prefix to list below")
+        try:
+            async for page in obstore.list(self._store, prefix, chunk_size=PAGE_OBJECTS):
+                yield [StoredObject(item["path"], item["size"]) for item in page]
         except (BaseError, OSError) as error:
             raise Unavailable("Object storage cannot be reached.") from error
 

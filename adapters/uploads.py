@@ -6,8 +6,10 @@ import asyncio
 import mimetypes
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from io import FileIO
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from adapters.scratch_file import CHUNK_BYTES, write_scratch_file
@@ -16,6 +18,23 @@ from tallystick.handler import FetchedFile, Report, TaskFailure
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK a FIFO laid in the folder would hold the thread for ever.
 _OPEN_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+FILES_COUNTED_MAX = 1_000_000
+
+
+def files_below(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """The regular files below `folder` with what is known of them; no link is followed.
+
+    What cannot be read, or vanishes meanwhile, is left out.
+    """
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            with suppress(OSError):
+                status = path.lstat()
+                if stat.S_ISREG(status.st_mode):
+                    yield path, status
 
 
 class Uploads:
@@ -43,6 +62,18 @@ class Uploads:
             )
         content_type, _ = mimetypes.guess_type(path)
         return FetchedFile(url=f"upload:{path}", content_type=content_type, size_bytes=size_bytes)
+
+    async def folder_bytes(self, name: str) -> int:
+        """Bytes of the regular files in the folder `name` and below it; 0 where there is none.
+
+        Links are not followed. What vanishes meanwhile is not counted; of more than
+        `FILES_COUNTED_MAX` files the first ones are.
+        """
+        return await asyncio.to_thread(self._folder_bytes, name)
+
+    def _folder_bytes(self, name: str) -> int:
+        files = islice(files_below(self._folder / name), FILES_COUNTED_MAX)
+        return sum(status.st_size for _, status in files)
 
     def _open(self, path: str) -> FileIO:
         try:

@@ -31,9 +31,11 @@ from adapters.read_tables import BEHIND
 from adapters.reusable_results import ReusableResults
 from adapters.signed_delivery import SignedDelivery
 from adapters.signing_secret import SigningSecrets
+from adapters.stored_bytes import StoredBytes
 from adapters.uploads import Uploads
 from adapters.wakeup import QUEUED, Wakeup
 from domain.plan import Plans
+from domain.task import Task
 from service.alert_webhook import AlertWebhook
 from service.alerts import Alerts, load_alert_hooks
 from service.attempts import Attempts
@@ -43,6 +45,7 @@ from service.gates import Gates
 from service.group_kinds import GroupKinds
 from service.groups import Groups
 from service.handlers import KINDS, SHIPPED
+from service.handlers.update_quota import update_quota
 from service.holds import Holds
 from service.hooks import Hook, Hooks, load_hooks
 from service.ledgers import Ledgers
@@ -50,6 +53,7 @@ from service.price_files import load_plans, load_prices
 from service.pricing import Pricing
 from service.publications import Publications, PublishedPrices
 from service.push import Push
+from service.quota import BoundedObjects, Quota
 from service.quotes import Quotes
 from service.schedules import ScheduleLimits, Schedules
 from service.settings import Settings
@@ -91,6 +95,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     leases: Leases
     keys: ApiKeys
     storage: ObjectStorage
+    quota: Quota
     fetch: Downloads
     signing_secrets: SigningSecrets
     deliver: SignedDelivery
@@ -118,12 +123,17 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
             self.types,
             self.wakeup.watch(only=QUEUED),
             fetch=self.fetch,
-            objects=lambda task: self.storage.of_task(task.account_id, task.id, task.token),
+            objects=self._objects_of,
             limits=limits,
             name=name,
             hooks=Hooks([*self.hooks, *hooks]),
             push=Push(self.deliver, self.signing_secrets, self.leases, self.clock),
         )
+
+    def _objects_of(self, task: Task) -> BoundedObjects:
+        """Where an attempt stores, as far as its account's plan lets it."""
+        objects = self.storage.of_task(task.account_id, task.id, task.token)
+        return BoundedObjects(objects, self.quota, task.account_id)
 
     def projectors(self) -> list[Projector]:
         """One runner for each read model that is built behind the log, not yet running."""
@@ -164,10 +174,17 @@ async def open_service(
         stack.push_async_callback(wakeup.close)
         guard = AddressGuard(allow_loopback=settings.allow_loopback_urls)
         deliver = SignedDelivery(guard)
-        types = TaskTypes([*SHIPPED, *discover(settings.handlers), *handlers])
+        storage = ObjectStorage(settings.objects_url)
+        uploads = Uploads(settings.data_folder / "uploads")
+        stored = StoredBytes(pool)
+        quota = Quota(stored, storage, uploads, plans, pool)
+        upkeep = (update_quota(quota),)
+        types = TaskTypes([*SHIPPED, *upkeep, *discover(settings.handlers), *handlers])
         documents = Documents(pool)
         pricing = Pricing(types, prices, PublishedPrices(documents))
-        bus = CommandBus(committer, types, ReusableResults(pool), plans=plans, pricing=pricing)
+        bus = CommandBus(
+            committer, types, ReusableResults(pool), plans=plans, pricing=pricing, stored=stored
+        )
         publications = Publications(bus)
         await publications.publish_prices(prices)
         await publications.publish_plans(plans)
@@ -215,10 +232,11 @@ async def open_service(
             wakeup=wakeup,
             leases=Leases(pool, settings.lease_seconds),
             keys=ApiKeys(pool, cache_seconds=settings.key_cache_seconds),
-            storage=ObjectStorage(settings.objects_url),
+            storage=storage,
+            quota=quota,
             fetch=Downloads(
                 guard,
-                uploads=Uploads(settings.data_folder / "uploads"),
+                uploads=uploads,
                 size_bytes_max=settings.download_bytes_max,
             ),
             signing_secrets=SigningSecrets(pool),

@@ -9,6 +9,7 @@ from adapters.committer import Committer
 from adapters.decision import Committed, Decision, Find, States, StreamNeeded
 from adapters.queue import find_lapsed, find_overdue
 from adapters.reusable_results import ReusableResults
+from adapters.stored_bytes import StoredBytes
 from domain import ledger, metering, reference, task
 from domain.aggregate import GROUPS, LEDGERS, REFERENCES, TASKS, Stream
 from domain.errors import KeyReused
@@ -48,11 +49,14 @@ class CommandBus:
         *,
         plans: Plans | None = None,
         pricing: Pricing | None = None,
+        stored: StoredBytes | None = None,
     ) -> None:
         self._committer = committer
         self.plans = plans or shipped_plans()
         self.pricing = pricing or Pricing(types)
-        self.submissions = Submissions(types, self.pricing, ResultReuse(types, results))
+        bounded = any(plan.stored_bytes_max is not None for plan in self.plans)
+        reuse = ResultReuse(types, results)
+        self.submissions = Submissions(types, self.pricing, reuse, stored if bounded else None)
 
     # Accounts
 

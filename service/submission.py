@@ -8,7 +8,9 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
+from adapters.stored_bytes import StoredBytes
 from domain import task
 from domain.errors import InvalidInput
 from service.content_key import content_key
@@ -43,23 +45,45 @@ class Submissions:
     Every method raises `UnknownTaskType` and `InvalidInput`.
     """
 
-    def __init__(self, types: TaskTypes, pricing: Pricing, reuse: ResultReuse) -> None:
+    def __init__(
+        self,
+        types: TaskTypes,
+        pricing: Pricing,
+        reuse: ResultReuse,
+        stored: StoredBytes | None = None,
+    ) -> None:
         self._types = types
         self._pricing = pricing
         self._reuse = reuse
+        self._stored = stored
 
     async def submittals(self, submissions: Sequence[Submission]) -> list[Submittal]:
         """Each with its price, maybe by a result that is there; at most `SUBMISSIONS_MAX`.
 
         One look for all; tasks of types without a cache, and those that ask for none, cost none.
-        Raises `Unavailable` where results are looked for.
+        Raises `Unavailable` where results are looked for, or what the account stores.
         """
         if len(submissions) > SUBMISSIONS_MAX:
             detail = f"must be at most {SUBMISSIONS_MAX}"
             raise InvalidInput("Too many tasks at once.", ("", detail))
-        return await self._reuse.submittals(
+        submittals = await self._reuse.submittals(
             [(self.command(submission), submission.cache) for submission in submissions]
         )
+        return [await self._with_stored(submittal) for submittal in submittals]
+
+    async def _with_stored(self, submittal: Submittal) -> Submittal:
+        """With what the account stores, where the task may store more; a result taken over may not.
+
+        One look for each: those that store are few, and only plans with a limit have it.
+        """
+        command = submittal.command
+        if self._stored is None or submittal.reuse is not None:
+            return submittal
+        if not self._types.named(command.type).stores:
+            return submittal
+        usage = await self._stored.usage(command.account_id)
+        stored_bytes = None if usage is None else usage.stored_bytes
+        return replace(submittal, command=replace(command, stored_bytes=stored_bytes))
 
     async def submittal(self, submission: Submission) -> Submittal:
         """The same for one."""

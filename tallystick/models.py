@@ -321,6 +321,17 @@ class AsOf(msgspec.Struct, frozen=True, kw_only=True):
     holds: tuple[Hold, ...] = ()
 
 
+class Storage(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes that are kept for the account, as counted at `counted_at` and stored since.
+
+    `stored_bytes_max` is None where the plan has no limit, `counted_at` before the first count.
+    """
+
+    stored_bytes: int
+    stored_bytes_max: int | None
+    counted_at: datetime | None
+
+
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """granted = pending + available + held + captured + expired + voided.
 
@@ -342,6 +353,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     active: int = 0
     trials: int = 0
     limits: Limits | None = None
+    storage: Storage | None = None
     name: str | None = None
     version: int = 0
     opened_at: datetime | None = None

@@ -138,10 +138,23 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     daily_tasks: Limit
 
 
+class StorageUse(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes of results and uploads that are kept, as of a count at `counted_at`, and stored since.
+
+    `stored_bytes_max` is null where the plan has no limit, `counted_at` before the first count: a
+    task of type `update_quota` counts anew.
+    """
+
+    stored_bytes: int
+    stored_bytes_max: int | None
+    counted_at: datetime | None
+
+
 class OwnAccount(AccountResource, frozen=True, kw_only=True):
-    """With what the plan allows, and what is used of it."""
+    """With what the plan allows, and what is used of it; of the past, without `storage`."""
 
     limits: Limits
+    storage: StorageUse | UnsetType = UNSET
 
 
 @route(
@@ -165,7 +178,13 @@ async def get_own_account(call: Call, query: AsOfQuery) -> Answer:
     limits = _limits(call, balance, today)
     call.note_limits(balance, today)
     shown = msgspec.structs.asdict(account_resource(balance))
-    return json_answer(OwnAccount(**shown, limits=limits))
+    quota = await call.service.quota.state(balance.id)
+    storage = StorageUse(
+        stored_bytes=quota.stored_bytes,
+        stored_bytes_max=quota.stored_bytes_max,
+        counted_at=quota.counted_at,
+    )
+    return json_answer(OwnAccount(**shown, limits=limits, storage=storage))
 
 
 @route(

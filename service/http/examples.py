@@ -173,6 +173,7 @@ SUBMISSIONS: Mapping[str, object] = MappingProxyType(
         "media_extraction": {"url": "https://example.com/clip.mp4"},
         "generate_thumbnail": {"url": "https://example.com/clip.mp4", "at_seconds": 12.5},
         "download_video": {"url": "https://example.com/clip.mp4", "size_bytes_max": 200_000_000},
+        "update_quota": {},
     }
 )
 """An input of each shipped task type."""

@@ -1,0 +1,1 @@
+SELECT id, token, status FROM tasks WHERE id = ANY (%(ids)b)
