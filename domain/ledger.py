@@ -109,8 +109,9 @@ def decide(
     a capture's are `HoldNotFound`, `HoldNotYours`, `CaptureExceedsHold`;
     a release's are `HoldNotFound`, `HoldNotYours`;
     a refund's are `InvalidInput` (amount, age), `IllegalTransition` (all of it was refunded),
-    `RefundExceedsCapture`, `LimitReached` (captures with refunds); a void's are `NotFound`, after
-    quiet for one that was voided before, and `LimitReached`;
+    `RefundExceedsCapture`, `InvalidInput` (the account's sum), `LimitReached` (captures with
+    refunds); a void's are `NotFound`, after quiet for one that was voided before, and
+    `LimitReached`;
     an adjustment's are `InvalidInput`, then quiet, then those of a grant or `InsufficientCredits`
     and `LimitReached` (slices);
     a closing's is `AccountUnsettled`.

@@ -221,6 +221,9 @@ def refunded(book: Book, command: RefundCapture) -> None:
     HOLD.target("refund", state, _Refunding(refunded=amount == left))
     if amount > left:
         raise RefundExceedsCapture(amount, left)
+    if ledger.balance.refunded + amount > CREDITS_MAX:
+        sentence = f"would bring all refunds of the account above {CREDITS_MAX}"
+        raise InvalidInput("Too many credits would be refunded.", ("/amount", sentence))
     if before is None and len(ledger.refunds) >= REFUNDS_MAX:
         raise LimitReached("refunds_max", REFUNDS_MAX)
     slices = _last_first(capture.slices, done, amount)

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import msgspec
 import rich_click as click
 
+from service.times import guard_time
+
 F = TypeVar("F", bound=Callable[..., object])
 _PERIOD = re.compile(r"[1-9]\d{3}-(0[1-9]|1[0-2])", re.ASCII)
 
@@ -53,11 +55,12 @@ def read_time(option: str, text: str | None) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(text)
+        if time.tzinfo is not None:
+            guard_time(time)
+            return time
     except ValueError as error:
         raise click.UsageError(f"{option}: {error}.") from error
-    if time.tzinfo is None:
-        raise click.UsageError(f"{option}: add the offset from UTC, such as {text}Z.")
-    return time
+    raise click.UsageError(f"{option}: add the offset from UTC, such as {text}Z.")
 
 
 def read_period(name: str, text: str | None) -> str | None:

@@ -17,9 +17,11 @@ from service.http.refusals import (
     RequestTimedOut,
     UnsupportedMediaType,
 )
+from service.times import unusable_times
 
 READ_SECONDS_MAX = 10.0
 """For the whole body, from the end of the headers."""
+_UNFIT = "The body does not have the form that is asked for."
 _PLAIN = frozenset({b"application/json", b"application/json; charset=utf-8"})
 Decoder = msgspec.json.Decoder[Any]
 
@@ -103,11 +105,14 @@ def decode_body(body: bytes, decoder: Decoder, depth_max: int, *, foreign: bool)
     else:
         guard_json(body, depth_max)
     try:
-        return decoder.decode(body)
+        given = decoder.decode(body)
     except msgspec.ValidationError as error:
         raise invalid_body(error) from error
     except (msgspec.DecodeError, UnicodeError) as error:
         raise MalformedRequest(f"The body cannot be read: {error}.") from error
+    for pointer, sentence in unusable_times(given):
+        raise InvalidInput(_UNFIT, (pointer, sentence))
+    return given
 
 
 def invalid_body(error: msgspec.ValidationError, below: str = "") -> InvalidInput:
@@ -115,4 +120,4 @@ def invalid_body(error: msgspec.ValidationError, below: str = "") -> InvalidInpu
     sentence, _, path = str(error).partition(" - at `$")
     steps = path.rstrip("`").replace("[...]", "").replace("[", ".").replace("]", "").split(".")
     pointer = below + "".join(f"/{step}" for step in steps if step)
-    return InvalidInput("The body does not have the form that is asked for.", (pointer, sentence))
+    return InvalidInput(_UNFIT, (pointer, sentence))

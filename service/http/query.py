@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from service.http.refusals import InvalidParameter
+from service.times import unusable_times
 
 PARAMETERS_MAX = 50
 T = TypeVar("T", bound=msgspec.Struct)
@@ -31,10 +32,13 @@ def read_query(query: bytes, kind: type[T]) -> T:
         else:
             given[name] = value
     try:
-        return msgspec.convert(given, kind, strict=False)
+        query_ = msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         sentence, _, path = str(error).partition(" - at `$.")
         raise _invalid(path.rstrip("`").partition("[")[0], sentence) from error
+    for pointer, sentence in unusable_times(query_):
+        raise _invalid(pointer.removeprefix("/"), sentence)
+    return query_
 
 
 def _several(kind: type[msgspec.Struct]) -> frozenset[str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from domain import ledger
-from domain.errors import HoldNotYours, HoldSettled
+from domain.errors import HoldNotYours, HoldSettled, InvalidInput
+from domain.event import CREDITS_MAX
 from domain.ledger import (
     CaptureHold,
     CreditLedger,
@@ -20,7 +23,7 @@ from domain.ledger import (
     VoidGrant,
     snapshot,
 )
-from domain.ledger_events import CreditsCaptured, CreditsGranted
+from domain.ledger_events import CreditsCaptured, CreditsGranted, LedgerSnapshot
 from tests.unit.domain.given import (
     HOLD_ID,
     NOON,
@@ -109,3 +112,17 @@ def test_a_hold_that_expires_with_the_very_command_says_so() -> None:
     with pytest.raises(HoldSettled) as refusal:
         ledger.decide(state, CaptureHold(hold_id=HOLD_ID, amount=1), metadata(later))
     assert refusal.value.state == "expired"
+
+
+def test_all_refunds_of_an_account_stay_a_number_that_its_books_can_carry() -> None:
+    """The same credits may be charged and refunded again and again."""
+    state, captured, grants = _spent_in_two_pieces()
+    before = replace(state, balance=replace(state.balance, refunded=CREDITS_MAX - 4))
+    refund = RefundCapture(capture=captured, amount=5, reason="r", grants=grants)
+    with pytest.raises(InvalidInput, match="Too many credits would be refunded") as refused:
+        ledger.decide(before, refund, META)
+    assert [where for where, _ in refused.value.errors] == ["/amount"]
+    full, _ = _done(before, replace(refund, amount=4))
+    assert full.balance.refunded == CREDITS_MAX
+    encoded = msgspec.json.encode(snapshot(full, META))
+    assert msgspec.json.decode(encoded, type=LedgerSnapshot).refunded == CREDITS_MAX
