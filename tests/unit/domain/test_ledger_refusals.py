@@ -138,6 +138,7 @@ REFUNDING = replace(
     refunds=Map({UUID(int=10**6 + n): REFUNDED.refunds[HOLD_ID] for n in range(20_000)}),
 )
 """Of as many captures with refunds as there may be."""
+REFUNDED_UP = replace(REFUNDING, balance=replace(REFUNDING.balance, refunded=CREDITS_MAX - 6))
 CLOSING = CloseAccount(reason="left")
 RELEASE = ReleaseHold(hold_id=HOLD_ID, outside=True)
 Row = tuple[str, CreditLedger | None, LedgerCommand]
@@ -279,7 +280,8 @@ ROWS: list[Row] = [
     ("illegal_transition refund refunded", REFUNDED, _refund(None)),
     ("refund_exceeds_capture", CHARGED, _refund(8)),
     ("refund_exceeds_capture", after(CHARGED, _refund(3)), _refund(5)),
-    ("refund_exceeds_capture", REFUNDING, _refund(8)),
+    ("refund_exceeds_capture", REFUNDED_UP, _refund(8)),
+    ("invalid_input /amount would bring all refunds", REFUNDED_UP, _refund(7)),
     ("limit_reached refunds_max 20000", REFUNDING, _refund(7)),
 ]
 ROWS += [
