@@ -169,7 +169,7 @@ class GroupWaitTimeout(TallystickError):
 
 
 class InvalidArgument(TallystickError, ValueError):
-    """What was given to the client cannot be sent: an address, a key, an id or a time."""
+    """What was given to the client cannot be sent: an address, a key, an id, a time or an input."""
 
 
 _BY_STATUS: Mapping[int, type[ApiError]] = MappingProxyType(

@@ -136,7 +136,7 @@ def post(path: str, body: object, *, key: str | None, wait_seconds: int = 0) -> 
     """A command, safe to send again: it carries `key`, or a new one, as Idempotency-Key.
 
     Raises `InvalidArgument` for a key that is not 1 to 255 printable ASCII characters, without
-    quotes.
+    quotes, and for a body that JSON cannot hold.
     """
     if key is not None and not _KEY.fullmatch(key):
         raise InvalidArgument("an idempotency key is 1 to 255 printable ASCII characters")
@@ -149,9 +149,16 @@ def post(path: str, body: object, *, key: str | None, wait_seconds: int = 0) -> 
         method="POST",
         path=path,
         headers=headers,
-        body=msgspec.json.encode(body),
+        body=_json(body),
         wait_seconds=wait_seconds,
     )
+
+
+def _json(body: object) -> bytes:
+    try:
+        return msgspec.json.encode(body)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument(f"this cannot be sent as JSON: {error}") from error
 
 
 def _prefer(wait_seconds: int) -> dict[str, str]:
