@@ -56,6 +56,9 @@ class Array:
             if not items:
                 return _EMPTY.pack(0, 0, self.element_oid)
             header = _HEADER.pack(1, 1, self.element_oid, len(items), 1)
+            first = items[0]
+            if items[-1] is first and items.count(first) == len(items):
+                return header + (_NULL if first is None else element(first)) * len(items)
             return header + b"".join([_NULL if i is None else element(i) for i in items])
         except (struct.error, AttributeError, TypeError) as error:
             raise ValueError(f"{type(self).__name__} cannot hold this: {error}") from error

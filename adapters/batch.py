@@ -45,8 +45,8 @@ _numbers = operator.attrgetter(
     *("pending", "expired", "voided", "refunded", "trials"),
 )
 """One account after the other: arrays of their own would cost more than all the values."""
-_NO_READS = (None,) * 2
-_NO_TASKS = (None,) * 22
+_NO_STREAMS = (None,) * 2
+_NO_TASKS = (None,) * 26
 _NO_LEDGERS = (None,) * (len(_BALANCE_COLUMNS) + 2)
 _NO_DOCUMENTS = (None,) * 9
 _NO_KEYS = (None,) * 5
@@ -130,7 +130,7 @@ class Decided:
             Bigints([event.originator_version for event in self.events]),
             Texts([topic for topic, _ in self.stored]),
             Byteas([data for _, data in self.stored]),
-            *self._read_columns(),
+            *self._stream_columns(),
             *(self._task_columns(tasks, lease_seconds) if tasks else _NO_TASKS),
             *(_ledger_columns(ledgers) if ledgers else _NO_LEDGERS),
             *self._document_columns(),
@@ -145,10 +145,34 @@ class Decided:
             return None
         return "queued" if any(task.status == "queued" for task in tasks) else ""
 
-    def _strides(self, tasks: list[Task]) -> Bigints | None:
-        """None where no task is newly queued."""
-        strides = [self._stride(task) for task in tasks]
-        return None if strides.count(None) == len(strides) else Bigints(strides)
+    def _line_columns(self, tasks: list[Task]) -> tuple[Columns, Columns]:
+        """Of each task, the line it is queued in and the strides before it; of each line, its all.
+
+        A line is one account's at one priority; None where no task is newly queued.
+        """
+        lines: dict[tuple[UUID, int], int] = {}
+        strides: list[int] = []
+        places: list[int | None] = []
+        ahead: list[int | None] = []
+        for task in tasks:
+            stride = self._stride(task)
+            if stride is None:
+                places.append(None)
+                ahead.append(None)
+                continue
+            line = lines.setdefault((task.account_id, task.priority), len(lines))
+            if line == len(strides):
+                strides.append(0)
+            places.append(line + 1)
+            ahead.append(strides[line])
+            strides[line] += stride
+        if not lines:
+            return (None, None), (None,) * 3
+        accounts, priorities = zip(*lines, strict=True)
+        return (
+            (Bigints(places), Bigints(ahead)),
+            (Uuids(accounts), Smallints(priorities), Bigints(strides)),
+        )
 
     def _stride(self, task: Task) -> int | None:
         """How far the account's next turn moves for a task newly queued; None for others."""
@@ -159,14 +183,18 @@ class Decided:
             self._plans.stride_of(ledger.balance.plan) if type(ledger) is CreditLedger else STRIDE
         )
 
-    def _read_columns(self) -> Columns:
-        reads = [(i, version) for i, version in self.reads.items() if i not in self.overlay]
-        if not reads:
-            return _NO_READS
-        return Uuids([i for i, _ in reads]), Bigints([version for _, version in reads])
+    def _stream_columns(self) -> Columns:
+        """Each stream that is written or was read, with the version it was decided on."""
+        versions = self.reads | {
+            i: 0 if i in self.created else self._durable(i).version for i in self.overlay
+        }
+        if not versions:
+            return _NO_STREAMS
+        return Uuids(versions), Bigints(versions.values())
 
     def _task_columns(self, tasks: list[Task], lease_seconds: float) -> Columns:
         created = self.created
+        places, lines = self._line_columns(tasks)
         return (
             Uuids(_column(tasks, "id")),
             Bigints(_column(tasks, "version")),
@@ -188,8 +216,9 @@ class Decided:
             Jsons([bytes(task.result) if task.result is not None else None for task in tasks]),
             Uuids(_column(tasks, "group_id")),
             Texts(_column(tasks, "content_key")),
-            self._strides(tasks),
+            *places,
             Floats([lease_seconds] * len(tasks)),
+            *lines,
         )
 
     def _document_columns(self) -> Columns:

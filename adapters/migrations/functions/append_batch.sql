@@ -5,16 +5,18 @@ END $$;
 
 -- Appends one batch of commands, whole or not at all. Returns the first position given, or, when nothing was
 -- written, what stood in the way: a stream that has moved on (one to be written, or one that was only read), keys that
--- were used, a consumer already past. Parameters of a table without rows are null, and `t_stride` where no task is newly
--- queued. `a_numbers` are an account's eleven whole numbers, one account after the other: as many arrays cost more to
+-- were used, a consumer already past. `s_version` is the version that each stream was decided on. A task newly queued has
+-- its turn `t_ahead` behind where the `t_line`th of the lines begins, and a line is moved by `q_strides` in all.
+-- Parameters of a table without rows are null, and the lines where no task is newly queued. `a_numbers` are an account's eleven whole numbers, one account after the other: as many arrays cost more to
 -- send and to read than all of their values.
 CREATE FUNCTION append_batch(
     e_stream uuid[], e_version bigint[], e_topic text[], e_state bytea[],
-    r_stream uuid[], r_version bigint[],
+    s_stream uuid[], s_version bigint[],
     t_id uuid[], t_version bigint[], t_account uuid[], t_type text[], t_status text[], t_priority smallint[],
     t_project text[], t_queued timestamptz[], t_not_before timestamptz[], t_worker text[], t_token bigint[],
     t_created timestamptz[], t_ended timestamptz[], t_deadline timestamptz[], t_percent smallint[], t_data text[], t_input text[],
-    t_result text[], t_group uuid[], t_content text[], t_stride bigint[], t_lease_seconds float8[],
+    t_result text[], t_group uuid[], t_content text[], t_line bigint[], t_ahead bigint[], t_lease_seconds float8[],
+    q_account uuid[], q_priority smallint[], q_strides bigint[],
     a_id uuid[], a_plan text[], a_status text[], a_name text[], a_opened timestamptz[], a_updated timestamptz[],
     a_due timestamptz[], a_numbers bigint[],
     d_id uuid[], d_kind text[], d_version bigint[], d_account uuid[], d_name text[], d_status text[],
@@ -25,19 +27,13 @@ CREATE FUNCTION append_batch(
     OUT first_position bigint, OUT conflict boolean, OUT used_keys bytea[], OUT passed text[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
-    turns bigint[];
+    lines bigint[];
 BEGIN
     PERFORM pg_advisory_xact_lock(151363045);
     conflict := EXISTS (
-        SELECT FROM unnest(e_stream, e_version) AS n (i, v)
-        JOIN tallystick_events AS e ON e.originator_id = n.i AND e.originator_version = n.v
+        SELECT FROM unnest(s_stream, s_version) AS n (i, v)
+        JOIN tallystick_events AS e ON e.originator_id = n.i AND e.originator_version = n.v + 1
     );
-    IF NOT conflict AND cardinality(r_stream) > 0 THEN
-        conflict := EXISTS (
-            SELECT FROM unnest(r_stream, r_version) AS n (i, v)
-            JOIN tallystick_events AS e ON e.originator_id = n.i AND e.originator_version = n.v + 1
-        );
-    END IF;
     IF cardinality(k_key) > 0 THEN
         SELECT array_agg(k.key) INTO used_keys FROM idempotency_keys AS k WHERE k.key = ANY (k_key);
     END IF;
@@ -59,21 +55,19 @@ BEGIN
     )
     SELECT min(notification_id) INTO first_position FROM written;
 
-    IF t_stride IS NOT NULL THEN
-        SELECT array_agg(n.turn ORDER BY n.o) INTO turns
-        FROM (
-            SELECT n.o, greatest(c.turn, q.turn) - n.stride
-                + (sum(n.stride) OVER (PARTITION BY n.account_id, n.priority ORDER BY n.o))::bigint AS turn
-            FROM unnest(t_account, t_priority, t_stride) WITH ORDINALITY AS n (account_id, priority, stride, o)
+    IF q_account IS NOT NULL THEN
+        WITH begun AS MATERIALIZED (
+            SELECT n.account_id, n.priority, n.strides, n.o, greatest(c.turn, q.turn) AS turn
+            FROM unnest(q_account, q_priority, q_strides) WITH ORDINALITY AS n (account_id, priority, strides, o)
             LEFT JOIN queue_clock AS c ON c.priority = n.priority
             LEFT JOIN queue_turns AS q ON q.account_id = n.account_id AND q.priority = n.priority
-        ) AS n;
-        INSERT INTO queue_turns AS q (account_id, priority, turn)
-        SELECT n.account_id, n.priority, max(n.turn + n.stride)
-        FROM unnest(t_account, t_priority, t_stride, turns) AS n (account_id, priority, stride, turn)
-        WHERE n.stride IS NOT NULL
-        GROUP BY n.account_id, n.priority
-        ON CONFLICT (account_id, priority) DO UPDATE SET turn = excluded.turn;
+        ),
+        moved AS (
+            INSERT INTO queue_turns (account_id, priority, turn)
+            SELECT account_id, priority, turn + strides FROM begun
+            ON CONFLICT (account_id, priority) DO UPDATE SET turn = excluded.turn
+        )
+        SELECT array_agg(turn ORDER BY o) INTO lines FROM begun;
     END IF;
 
     IF cardinality(t_id) > 0 THEN
@@ -82,7 +76,7 @@ BEGIN
             created_at, ended_at, deadline_at, percent, data, input, result, group_id, content_key, lease_until
         )
         SELECT
-            n.id, n.version, n.account_id, n.type, n.status, n.priority, coalesce(n.turn, 0),
+            n.id, n.version, n.account_id, n.type, n.status, n.priority, coalesce(lines[n.line] + n.ahead, 0),
             CASE WHEN n.not_before > clock_timestamp() THEN n.not_before END, n.project, n.queued_at, n.not_before,
             n.worker, n.token, n.created_at, n.ended_at, n.deadline_at, n.percent, n.data::json, n.input::json, n.result::json,
             n.group_id, n.content_key,
@@ -92,11 +86,11 @@ BEGIN
         FROM unnest(
             t_id, t_version, t_account, t_type, t_status, t_priority, t_project, t_queued, t_not_before, t_worker,
             t_token, t_created, t_ended, t_deadline, t_percent, t_data, t_input, t_result, t_group, t_content,
-            t_lease_seconds, turns
+            t_line, t_ahead, t_lease_seconds
         ) AS n (
             id, version, account_id, type, status, priority, project, queued_at, not_before, worker, token,
             created_at, ended_at, deadline_at, percent, data, input, result, group_id, content_key,
-            lease_seconds, turn
+            line, ahead, lease_seconds
         )
         ORDER BY n.id
         ON CONFLICT (id) DO UPDATE SET

@@ -1,0 +1,2 @@
+-- Streams written and streams read are checked by one query, and turns are added up before they are sent.
+-- include: functions/append_batch.sql 9784dec13c3e
