@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from service.http import (
+    account_history,
     accounts,
     attempts,
     books,
@@ -41,7 +42,13 @@ GROUPS: dict[str, tuple[Route, ...]] = {
     ),
     "Groups": (*groups.ROUTES, *group_history.ROUTES),
     "Schedules": schedules.ROUTES,
-    "Accounts": (*accounts.ROUTES, *statements.ROUTES, *ledger_resource.ROUTES, *ledgers.ROUTES),
+    "Accounts": (
+        *accounts.ROUTES,
+        *statements.ROUTES,
+        *account_history.ROUTES,
+        *ledger_resource.ROUTES,
+        *ledgers.ROUTES,
+    ),
     "Workers": (*claims.ROUTES, *attempts.ROUTES, *tick.ROUTES),
     "Administration": (*keys.ROUTES, *pauses.ROUTES, *statistics.ROUTES, *books.ROUTES),
     "Operation": (*vital_signs.ROUTES, *documents.ROUTES),

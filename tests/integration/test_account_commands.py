@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str | None]] = {
     "get_statement": ("accounts statement", None),
     "get_statement_csv": ("accounts statement", None),
     "get_statement_summary": ("accounts statement", None),
+    "get_account_history": ("accounts history", None),
     "grant_credits": ("grant", None),
     "list_grants": ("accounts grants", None),
     "list_holds": ("accounts holds", None),
@@ -210,6 +211,22 @@ def test_what_is_refused_says_where_it_is_wrong(account: str) -> None:
     assert "(/at: is in the future)" in finished.stderr
     finished = run("accounts", "plan", account, "no such", *WHY)
     assert "(/plan: must be one of enterprise, " in finished.stderr
+
+
+def test_who_did_what_and_why_is_told_of_an_account(account: str) -> None:
+    done("accounts", "freeze", account, *WHY)
+    newest = done("accounts", "history", account, "--limit", "1", "--json")
+    assert (newest["type"], newest["actor"]) == ("account.frozen", "cli:ada")
+    assert newest["data"] == {"reason": "because"}
+    lines = run("accounts", "history", account, "--json").stdout.splitlines()
+    assert [json.loads(line)["version"] for line in lines] == [3, 2, 1]
+    granted = done("accounts", "history", account, "--version", "2", "--json")
+    assert (granted["type"], granted["data"]["amount"]) == ("credits.granted", CREDITS)
+    table = run("accounts", "history", account).stdout
+    assert table.splitlines()[1].split()[-3:] == ["cli:ada", "because", "-"]
+    assert run("accounts", "history", account, "--version", "0").exit_code == USAGE
+    assert run("accounts", "history", account, "--version", "99").stdout == ""
+    assert run("accounts", "history", "acct_" + 32 * "0").exit_code == REFUSED
 
 
 def test_a_grant_has_its_dates_and_its_rank(account: str) -> None:
