@@ -48,9 +48,11 @@ _PREFIXES: dict[str, Prefix] = {
     "account_id": "acct",
     "task_id": "task",
     "next_task_id": "task",
+    "reused_from": "task",
     "group_id": "group",
     "hold_id": "hold",
     "grant_id": "grant",
+    "rolls_over": "grant",
 }
 StreamNoun = Literal["task", "group", "account"]
 _STREAMS: dict[str, StreamNoun] = {"task": "task", "group": "group"}
@@ -177,7 +179,7 @@ def _data(event: Event, *, operator: bool) -> dict[str, Any]:
 
 def _part(piece: msgspec.Struct) -> dict[str, Any]:
     """One of several in an event, its ids in their public form."""
-    prefixes = _PARTS[type(piece)]
+    prefixes = _PARTS.get(type(piece), {})
     return {
         name: public_id(prefixes[name], value) if name in prefixes else value
         for name, value in msgspec.structs.asdict(piece).items()
