@@ -32,7 +32,8 @@ def test_every_operation_says_what_it_is_who_may_and_how_it_fails() -> None:
                 assert {"401", "403"} <= set(operation["responses"])
             if operation.get("requestBody"):
                 assert {"400", "408", "413", "415"} <= set(operation["responses"])
-                assert "example" in operation["requestBody"]["content"]["application/json"]
+                content = operation["requestBody"]["content"]["application/json"]
+                assert {"example", "examples"} & content.keys(), "one, or several by their names"
 
 
 def test_every_post_that_creates_or_moves_money_takes_an_idempotency_key() -> None:
