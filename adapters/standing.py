@@ -19,7 +19,8 @@ class Standing(NamedTuple):
     """Of a queued task or one in backoff, by the database's clock `now`.
 
     `ahead` are the tasks of its type that could start and go before it, `AHEAD_TASKS_MAX` + 1 for
-    more than that; `pace` is how many of the type were started a second lately, None if unknown.
+    more than that; `pace` is how many of the type were started a second lately, while any waited;
+    None if unknown.
     """
 
     backoff: bool

@@ -67,7 +67,7 @@ wanted AS (
 ),
 first AS (
     SELECT
-        q.id, q.priority, q.turn, w.type, w.provider, w.room,
+        q.id, q.priority, q.turn, q.came, w.type, w.provider, w.room,
         row_number() OVER (PARTITION BY w.provider ORDER BY q.priority, q.turn, q.id) AS place
     FROM wanted AS w
     CROSS JOIN LATERAL (
@@ -75,7 +75,7 @@ first AS (
         -- than any claim asks for, makes it the head of the index.
         SELECT h.*
         FROM (
-            SELECT t.id, t.priority, t.turn
+            SELECT t.id, t.priority, t.turn, greatest(t.queued_at, t.not_before) AS came
             FROM tasks AS t
             WHERE t.type = w.type
                 AND t.status IN ('queued', 'backoff')
@@ -89,7 +89,7 @@ first AS (
     ) AS q
 ),
 picked AS (
-    SELECT id, priority, turn, type, provider
+    SELECT id, priority, turn, came, type, provider
     FROM first
     WHERE provider IS NULL OR place <= room
     ORDER BY priority, turn, id
@@ -108,12 +108,22 @@ spent AS (
     JOIN (SELECT provider, count(*) AS tasks FROM picked GROUP BY provider) AS n ON n.provider = b.name
     WHERE p.name = b.name AND p.starts_per_minute_max IS NOT NULL
 ),
+line AS (
+    SELECT type, count(*) AS tasks, least(min(came), statement_timestamp()) AS came FROM picked GROUP BY type
+),
 paced AS (
+    -- Time in which none of the type waited, since before the first of these came, does not count: it is left out.
     INSERT INTO queue_pace AS q (type, starts, at, since)
-    SELECT type, count(*), statement_timestamp(), statement_timestamp() FROM picked GROUP BY type
-    ON CONFLICT (type) DO UPDATE SET
-        starts = pace_now(q, excluded.at) + excluded.starts,
-        at = excluded.at,
-        since = CASE WHEN pace_now(q, excluded.at) < 1 THEN excluded.at ELSE q.since END
+    SELECT type, tasks, statement_timestamp(), statement_timestamp() FROM line
+    ON CONFLICT (type) DO UPDATE SET (starts, at, since) = (
+        SELECT
+            before.starts + excluded.starts,
+            excluded.at,
+            CASE WHEN before.starts < 1 THEN excluded.at ELSE q.since + idle.time END
+        FROM line AS l
+        CROSS JOIN LATERAL (SELECT greatest(interval '0', l.came - q.at) AS time) AS idle
+        CROSS JOIN LATERAL (SELECT pace_now(q, excluded.at - idle.time) AS starts) AS before
+        WHERE l.type = excluded.type
+    )
 )
 SELECT id FROM picked ORDER BY priority, turn, id

@@ -1,6 +1,6 @@
 -- What holds a waiting task back, and how many that could start go before it: no row for one that waits no more.
 WITH mine AS (
-    SELECT id, type, account_id, status, priority, turn, delayed_until, not_before
+    SELECT id, type, account_id, status, priority, turn, delayed_until, not_before, greatest(queued_at, not_before) AS came
     FROM tasks
     WHERE id = %(task_id)s AND status IN ('queued', 'backoff')
 ),
@@ -40,29 +40,32 @@ SELECT
         ),
         false
     ),
+    a.tasks,
     (
-        SELECT count(*)
-        FROM (
-            SELECT
-            FROM tasks AS q
-            WHERE q.type = m.type
-                AND q.status IN ('queued', 'backoff')
-                AND q.delayed_until IS NULL
-                AND (q.priority, q.turn, q.id) < (m.priority, m.turn, m.id)
-                AND q.account_id NOT IN (SELECT account_id FROM paused WHERE account_id IS NOT NULL)
-            LIMIT %(ahead_max)s + 1
-        ) AS ahead
-    ),
-    (
-        -- Starts a second; null when too few were seen, or for too short a time, to say so.
+        -- Starts a second while some of the type waited; null when too few were seen, or for too short a time, to say so.
         SELECT CASE
-            WHEN pace_now(q, statement_timestamp()) >= 1 AND statement_timestamp() >= q.since + interval '2 seconds'
-            THEN pace_now(q, statement_timestamp())
-                / (60 * (1 - exp(-extract(epoch FROM statement_timestamp() - q.since)::float8 / 60)))
+            WHEN pace_now(q, n.at) >= 1 AND n.at >= q.since + interval '2 seconds'
+            THEN pace_now(q, n.at) / (60 * (1 - exp(-extract(epoch FROM n.at - q.since)::float8 / 60)))
         END
         FROM queue_pace AS q
+        CROSS JOIN LATERAL (
+            SELECT statement_timestamp() - greatest(interval '0', least(a.came, m.came) - q.at) AS at
+        ) AS n
         WHERE q.type = m.type
     ),
     statement_timestamp()
 FROM mine AS m
 LEFT JOIN provider AS p ON true
+CROSS JOIN LATERAL (
+    SELECT count(*) AS tasks, min(came) AS came
+    FROM (
+        SELECT greatest(q.queued_at, q.not_before) AS came
+        FROM tasks AS q
+        WHERE q.type = m.type
+            AND q.status IN ('queued', 'backoff')
+            AND q.delayed_until IS NULL
+            AND (q.priority, q.turn, q.id) < (m.priority, m.turn, m.id)
+            AND q.account_id NOT IN (SELECT account_id FROM paused WHERE account_id IS NOT NULL)
+        LIMIT %(ahead_max)s + 1
+    ) AS ahead
+) AS a

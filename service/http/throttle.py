@@ -39,7 +39,8 @@ class QueuePlace(msgspec.Struct, frozen=True, kw_only=True):
 
     `precision` says how `position` is meant: more may go before it than were counted (`at_least`),
     or it comes from figures some seconds old (`about`). `starts_in_seconds` follows from how fast
-    tasks of the type were started lately; null when that, or the end of a pause, is unknown.
+    tasks of the type were started lately, while any waited; null when that, or the end of a pause,
+    is unknown.
     """
 
     position: Annotated[int, Meta(ge=0)]

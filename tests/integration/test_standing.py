@@ -152,9 +152,33 @@ async def test_an_estimate_follows_from_the_starts_that_were_measured(bench: Ben
     assert place is not None
     assert place.starts_in_seconds is not None
     assert 100 / 12 <= place.starts_in_seconds <= 100 / 9 + 1
-    with psycopg.connect(bench.dsn, autocommit=True) as connection:
-        connection.execute("UPDATE queue_pace SET at = at - interval '1 hour'")
+    _pass(bench, timedelta(hours=1), waiting=True)
     assert (await _stands(bench, ids[-1])).pace is None
+
+
+async def test_time_in_which_nobody_waited_says_nothing_of_the_pace(bench: Bench) -> None:
+    """Else a task now and then would be told to wait for as long as they are apart."""
+    await submit(bench, "free", 100)
+    await bench.attempts.claim("w", ["free"], 100)
+    with psycopg.connect(bench.dsn, autocommit=True) as connection:
+        connection.execute("UPDATE queue_pace SET since = at - interval '10 seconds'")
+    for _ in range(3):
+        _pass(bench, timedelta(minutes=5))
+        [line] = await waiting(bench.pool)
+        assert line.pace is not None
+        assert 5 < line.pace < 12
+        [task_id] = await submit(bench, "free")
+        place = place_of(await _stands(bench, task_id))
+        assert place == QueuePlace(position=0, precision="exact", starts_in_seconds=1)
+        assert len(await bench.attempts.claim("w", ["free"], 1)) == 1
+
+
+def _pass(bench: Bench, time: timedelta, *, waiting: bool = False) -> None:
+    """Let so much time go by since the last start, in which who waits now did or did not wait."""
+    with psycopg.connect(bench.dsn, autocommit=True) as connection:
+        connection.execute("UPDATE queue_pace SET at = at - %s, since = since - %s", (time, time))
+        if waiting:
+            connection.execute("UPDATE tasks SET queued_at = queued_at - %s", (time,))
 
 
 async def test_what_waits_no_more_has_no_standing(bench: Bench) -> None:
