@@ -384,13 +384,16 @@ def _streams(batch: Iterable[Pending]) -> list[Stream]:
 
 
 def _doubtful(batch: Sequence[Pending], decided: Decided) -> list[Pending]:
-    """A refusal or a command without effect may rest on a state that another process has moved."""
+    """A refusal or a command without effect may rest on a state that another process has moved.
+
+    So may events that do not follow: a group of before asks for a member that is known to run.
+    """
     return [
         pending
         for pending, outcome in zip(batch, decided.outcomes, strict=True)
         if (
             not outcome.events and outcome.replayed is None
             if isinstance(outcome, Committed)
-            else not isinstance(outcome, AdapterError)
+            else not isinstance(outcome, AdapterError) or isinstance(outcome, CommandRejected)
         )
     ]

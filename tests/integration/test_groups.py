@@ -127,6 +127,21 @@ async def test_a_cancel_meets_a_member_that_its_own_batch_has_just_started(
     groups.verify()
 
 
+async def test_another_process_has_moved_the_group_and_its_next_member_runs_here(
+    groups: GroupBench, others: GroupBench
+) -> None:
+    """The group as it was known here would start that member once more."""
+    group = await groups.start(3, parallel_max=2)
+    first, second = await groups.claim()
+    await others.deliver(first)
+    (third,) = await groups.claim()
+    for task in (second, third):
+        await groups.deliver(task)
+    assert (await groups.group(group.id)).status == "completed"
+    assert groups.bench.money() == (CREDITS - 3 * PRICE, 0, 3 * PRICE)
+    groups.verify()
+
+
 async def test_a_lapsed_lease_and_a_passed_deadline_end_members_like_any_task(
     groups: GroupBench,
 ) -> None:
