@@ -83,8 +83,9 @@ class QueuePlace(msgspec.Struct, frozen=True, kw_only=True):
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """A task as of its `version`; `input` and `result` are the JSON objects of its type.
 
-    `next` is what may be done from its state; `reused_from` the task whose result was taken over.
-    `throttled` says why a waiting task is not started, `queue` where it stands.
+    A free `trial` costs nothing. `next` is what may be done from its state; `reused_from` the task
+    whose result was taken over. `throttled` says why a waiting task is not started, `queue` where
+    it stands.
     """
 
     id: str
@@ -102,6 +103,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress = Progress()
     credits: Credits = Credits()
     money: Money | None = None
+    trial: bool = False
     next: tuple[str, ...] = ()
     input: dict[str, Any] | None = None
     result: dict[str, Any] | None = None

@@ -270,6 +270,7 @@ def show_task(shown: Task, *, as_json: bool) -> None:
             "project": shown.project,
             "credits": _credits(shown),
             "money": shown.money.sentence if shown.money else None,
+            "trial": "yes" if shown.trial else None,
             "next": ", ".join(shown.next),
             "attempt": shown.attempt,
             "run": shown.run if shown.run > 1 else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import re
 from collections.abc import AsyncIterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,12 +13,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from adapters.documents import DocumentFilter
 from domain.ledger_events import CreditsCaptured, CreditsHeld
 from domain.publication_events import PricesPublished
 from domain.task_events import TaskCompleted
 from service.bootstrap import open_service
+from service.cli.program import tallystick
 from service.identifiers import new_id
 from service.settings import BadSetting, Settings
 from tallystick import AsyncClient
@@ -127,6 +130,9 @@ async def test_a_worker_charges_what_it_measured_and_gives_the_rest_back(api: Ap
     [held], [done] = of(api, CreditsHeld), of(api, TaskCompleted)
     assert held.price_version == "2030-05"
     assert [(one.unit, one.amount) for one in done.quantities] == [("seconds", "20.0")]
+    history = (await api.get(f"/v1/tasks/{task['id']}/history")).json()["items"]
+    [told] = [fact["data"] for fact in history if fact["type"] == "task.completed"]
+    assert told["quantities"] == [{"unit": "seconds", "amount": "20.0"}]
 
 
 @pytest.mark.parametrize(
@@ -383,3 +389,17 @@ async def test_the_client_quotes(api: Api) -> None:
         quote = await client.quote("film", {"seconds": 40, "resolution": "4k"})
     assert (quote.credits, quote.accepted, quote.price_version) == (22, True, "2030-05")
     assert quote.breakdown["exact"] == "22"
+
+
+async def test_the_client_and_the_command_line_say_what_was_a_trial(api: Api) -> None:
+    key = await trying(api, funds=0)
+    body = {"type": "film", "input": {"seconds": 4}}
+    task_id = (await api.post("/v1/tasks", body, key)).json()["id"]
+    paid = await film_of(api, 4)
+    async with AsyncClient(api.url, api.secrets[key]) as client:
+        assert (await client.get(task_id)).trial
+    async with AsyncClient(api.url, api.secrets["user"]) as client:
+        assert not (await client.get(paid["id"])).trial
+    show = ("task", "show", task_id, "--url", api.url, "--api-key", api.secrets[key])
+    shown = await asyncio.to_thread(CliRunner().invoke, tallystick, show)
+    assert re.search(r"^trial +yes$", shown.output, re.MULTILINE)
