@@ -81,7 +81,9 @@ def start(
         parallel_max=parallel,
     )
     if wait_seconds is None:
-        show_group(started, as_json=as_json)
+        # Of one that was there, only reading it tells how its members failed.
+        shown = service.groups.get(started.id) if started.ended else started
+        show_group(shown, as_json=as_json)
     else:
         say(f"Started {started.id}.")
         sys.exit(_await(service, started.id, wait_seconds, as_json=as_json))

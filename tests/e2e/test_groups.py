@@ -94,6 +94,12 @@ def test_a_group_goes_its_way_by_commands_alone(home: Home) -> None:
     assert shown.out.count("generate_thumbnail") == 2
     again = home.run("group", "retry", done.json["id"])
     assert again.status == REFUSED
+    thumbnail = {"type": "generate_thumbnail", "input": {"upload": "clip.mp4"}}
+    mixed = json.dumps([thumbnail, {"type": "always_fails", "input": {}}])
+    partly = home.run("group", "start", "own", mixed, "--key", "mixed", "--wait", "40", "--json")
+    assert partly.json["status"] == "partial"
+    there = home.run("group", "start", "own", mixed, "--key", "mixed", "--json")
+    assert there.json == partly.json
     members = json.dumps([{"type": "always_fails", "input": {}}] * 2)
     failed = home.run("group", "start", "own", "-", "--wait", "40", "--json", given=members)
     assert (failed.status, failed.json["status"]) == (FAILED, "failed")
