@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from eventsourcing.persistence import (
 
 from domain.catalogue import BY_STORED_TOPIC, stored_topic
 from domain.event import Event
+from domain.ledger_events import LedgerSnapshot, PeriodClosed
 
 Decode = Callable[[bytes], Event]
 
@@ -33,7 +35,7 @@ class EventMapper(Mapper[UUID]):
     ) -> None:
         super().__init__(transcoder or NoTranscoder(), compressor, cipher)
         self._encode = msgspec.json.Encoder().encode
-        self._decoders: dict[str, Decode] = {}
+        self._decoders = _snapshot_decoders().copy()
         self._topics: dict[type[Event], str] = {}
 
     def encode(self, event: Event) -> tuple[str, bytes]:
@@ -81,13 +83,26 @@ class EventMapper(Mapper[UUID]):
         return self.decode(stored_event.topic, stored_event.state)
 
     def _decoder(self, topic: str) -> Decode:
-        event_type, version = BY_STORED_TOPIC[topic]
-        if version == event_type.VERSION:
-            decode: Decode = msgspec.json.Decoder(event_type).decode
-        else:
-            decode = _upcasting(event_type, version)
-        self._decoders[topic] = decode
+        decode = self._decoders[topic] = _decoder_of(topic)
         return decode
+
+
+def _decoder_of(topic: str) -> Decode:
+    event_type, version = BY_STORED_TOPIC[topic]
+    if version == event_type.VERSION:
+        decode: Decode = msgspec.json.Decoder(event_type).decode
+        return decode
+    return _upcasting(event_type, version)
+
+
+@cache
+def _snapshot_decoders() -> dict[str, Decode]:
+    """Of what whole ledgers load from: made before the first of them is waited for.
+
+    They take longer to make than an account to load, and are the same in every mapper.
+    """
+    whole: tuple[type[Event], ...] = (LedgerSnapshot, PeriodClosed)
+    return {topic: _decoder_of(topic) for topic in map(stored_topic, whole)}
 
 
 def _upcasting(event_type: type[Event], version: int) -> Decode:

@@ -15,6 +15,7 @@ TallystickError
 │   │   └── HoldSettled      there was one, and it has ended
 │   ├── HoldNotYours         the hold belongs to a task or a group, which ends it
 │   ├── RefundExceedsCapture more was to be given back than was charged
+│   ├── ReferenceReused      a reference came back with other content
 │   ├── AccountUnsettled     credits are still held or owed
 │   ├── LimitReached         a plan's limit is used up
 │   ├── StorageFull          the account stores as much as its plan allows
@@ -35,6 +36,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from uuid import UUID
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from domain.money import Money
 
 
@@ -183,6 +186,20 @@ class RefundExceedsCapture(DomainError):
         super().__init__(f"Cannot refund {amount} credits of {refundable} that can be.")
         self.amount = amount
         self.refundable = refundable
+
+
+class ReferenceReused(DomainError):
+    """`first` is what the reference was used with before, of what differs, by name."""
+
+    code = "reference_reused"
+
+    def __init__(self, source_ref: str, first: Mapping[str, object]) -> None:
+        names = ", ".join(first)
+        super().__init__(
+            f"The reference {source_ref!r} was used before, with other content: {names}."
+        )
+        self.source_ref = source_ref
+        self.first = first
 
 
 class AccountUnsettled(DomainError):

@@ -146,6 +146,7 @@ def _opened(ledger: CreditLedger | None, command: OpenAccount, meta: Metadata) -
         meta=meta,
         plan=command.plan,
         name=command.name,
+        reason=command.reason,
     )
 
 

@@ -20,6 +20,7 @@ class OpenAccount(msgspec.Struct, frozen=True, kw_only=True):
     account_id: UUID
     plan: str
     name: str | None = None
+    reason: str = ""
 
 
 class ChangePlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ class AccountOpened(Event, frozen=True, kw_only=True):
 
     plan: Name
     name: Name | None = None
+    reason: Text = ""
 
 
 class PlanChanged(Event, frozen=True, kw_only=True):

@@ -71,11 +71,12 @@ class CommandBus:
         plan: str,
         name: str | None,
         origin: Origin,
+        reason: str = "",
         once: Once | None = None,
     ) -> Committed:
         """Open an account without credits."""
         command = ledger.OpenAccount(
-            account_id=account_id, plan=self.plans.named(plan).name, name=name
+            account_id=account_id, plan=self.plans.named(plan).name, name=name, reason=reason
         )
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
@@ -95,7 +96,7 @@ class CommandBus:
         priority: int = ledger.GRANT_PRIORITY_DEFAULT,
         once: Once | None = None,
     ) -> Committed:
-        """Grant credits; the same `source_ref` again changes nothing."""
+        """Grant credits; the same `source_ref` again changes nothing, if all else is the same."""
         command = ledger.GrantCredits(
             grant_id=new_id(),
             kind=kind,

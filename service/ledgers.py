@@ -73,7 +73,10 @@ class Ledgers:
     async def _referenced(
         self, asked: Asked, command: ledger.GrantCredits | ledger.AdjustCredits
     ) -> Committed:
-        """Grant or adjust credits; the same `source_ref` again changes nothing."""
+        """Grant or adjust credits; the same `source_ref` again changes nothing.
+
+        Raises `ReferenceReused` where it was used with other content.
+        """
         used = reference_id(asked.account_id, command.source_ref)
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:

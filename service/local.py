@@ -17,6 +17,7 @@ CREDITS = 1_000
 CREDITS_LOW = 200
 """Below this the account is granted `CREDITS` more: it is there to try things out."""
 _ORIGIN = Origin(actor="local")
+_REASON = "to try things out"
 
 
 async def introduce(service: Service, url: str, *, lasting: bool = True) -> Profile:
@@ -51,7 +52,9 @@ async def _renewed(service: Service, known: Profile, url: str) -> Profile | None
 
 async def _made(service: Service, url: str) -> Profile:
     account_id = new_id()
-    await service.bus.open_account(account_id, plan="standard", name=ACCOUNT_NAME, origin=_ORIGIN)
+    await service.bus.open_account(
+        account_id, plan="standard", name=ACCOUNT_NAME, reason=_REASON, origin=_ORIGIN
+    )
     return Profile(
         url=url,
         account_id=public_id("acct", account_id),
@@ -74,6 +77,6 @@ async def _top_up(service: Service, account_id: UUID) -> None:
             amount=CREDITS,
             kind="promotional",
             source_ref=f"local-{new_id().hex}",
-            reason="to try things out",
+            reason=_REASON,
             origin=_ORIGIN,
         )

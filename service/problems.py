@@ -193,6 +193,14 @@ _TABLE = (
         "`refundable` is what is left of the charge. Nothing was given back.",
     ),
     ProblemType(
+        "reference_reused",
+        409,
+        EXIT_REFUSED,
+        "The reference was used with other content",
+        "Credits of this account were granted or adjusted under the same `source_ref` before, but"
+        " not the same: `errors` names what differs and what it was. Nothing was changed.",
+    ),
+    ProblemType(
         "account_unsettled",
         409,
         EXIT_REFUSED,

@@ -33,16 +33,11 @@ Work = Callable[[Service, Asked], Awaitable[Committed]]
 Resource = AccountResource | HoldResource
 _OK = 200
 account_argument = click.argument("account")
-_REASON = click.option(
+reason_option = click.option(
     "--reason",
     required=True,
     callback=text_of(TEXT_LENGTH_MAX),
     help="Why; stands in the log.",
-)
-_WHY = click.option(
-    "--reason",
-    callback=text_of(TEXT_LENGTH_MAX),
-    help="Why; stands in the log and the statement.",
 )
 _KEY = click.option(
     "--key",
@@ -63,9 +58,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     given: dict[str, Any] = {}
 
 
-def account_change(
-    *, keyed: bool = False, reason_optional: bool = False
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def account_change(*, keyed: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """--reason, --actor and --json, with `keyed` also --key, handed on as `change`.
 
     Takes in ACCOUNT, which is declared apart, by `account_argument`: it stands before all others.
@@ -76,7 +69,7 @@ def account_change(
         def command(
             *,
             account: str,
-            reason: str | None,
+            reason: str,
             actor: str | None,
             as_json: bool,
             key: str | None = None,
@@ -84,7 +77,7 @@ def account_change(
         ) -> None:
             change = Change(
                 account_id=parse_id("acct", account),
-                reason=reason or "",
+                reason=reason,
                 actor=actor,
                 as_json=as_json,
                 command=function.__name__,
@@ -93,8 +86,7 @@ def account_change(
             )
             function(change, **given)
 
-        reason = _WHY if reason_optional else _REASON
-        options = (reason, actor_option, *([_KEY] if keyed else ()), json_option)
+        options = (reason_option, actor_option, *([_KEY] if keyed else ()), json_option)
         decorated: Callable[..., None] = command
         for option in reversed(options):
             decorated = option(decorated)

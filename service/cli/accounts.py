@@ -10,7 +10,7 @@ from adapters.queries import PAGE_ROWS_MAX
 from domain.balance import Balance
 from domain.event import NAME_LENGTH_MAX
 from service.bootstrap import Service
-from service.cli.account_change import account_of, print_account
+from service.cli.account_change import account_of, print_account, reason_option
 from service.cli.administration import actor_option, operator, with_service
 from service.cli.arguments import limit_option, read_at, text_of
 from service.cli.output import json_option, print_table
@@ -35,14 +35,17 @@ def accounts() -> None:
     show_default=True,
     help="What it is allowed: a plan of the plans file.",
 )
+@reason_option
 @actor_option
 @json_option
-def open_(name: str | None, plan: str, actor: str | None, as_json: bool) -> None:
+def open_(name: str | None, plan: str, reason: str, actor: str | None, as_json: bool) -> None:
     """Open an account, without credits."""
     account_id = new_id()
 
     async def work(service: Service) -> Balance:
-        await service.bus.open_account(account_id, plan=plan, name=name, origin=operator(actor))
+        await service.bus.open_account(
+            account_id, plan=plan, name=name, reason=reason, origin=operator(actor)
+        )
         return await account_of(service, account_id)
 
     print_account(with_service(work), as_json=as_json)

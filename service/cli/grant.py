@@ -27,7 +27,7 @@ from service.identifiers import new_id, parse_id
 @click.option(
     "--reference",
     callback=text_of(NAME_LENGTH_MAX),
-    help="Your own reference, such as an invoice number: the same one grants only once.",
+    help="Your own reference, such as an invoice number: it grants only once.",
 )
 @click.option(
     "--priority",
@@ -45,7 +45,7 @@ from service.identifiers import new_id, parse_id
     default=0,
     help="Up to so many of its free credits come along.",
 )
-@account_change(reason_optional=True)
+@account_change()
 def grant(
     change: Change,
     credits_: int,

@@ -16,7 +16,7 @@ from adapters.pool import fetch
 from adapters.sql import statement
 from domain.balance import AccountStatus, Balance
 from domain.errors import NotFound
-from domain.event import CREDITS_MAX, Count, Credits, Name, Text, Timestamp
+from domain.event import CREDITS_MAX, TEXT_LENGTH_MAX, Count, Credits, Name, Timestamp
 from domain.ledger import GRANT_PRIORITY_DEFAULT, GrantCredits
 from domain.ledger_events import GrantKind
 from domain.ledger_state import day_of
@@ -39,6 +39,7 @@ SETTLING = ("overloaded", "shutting_down", "outcome_unknown")
 """A read that finds something due enters it in the log first, which may fail as a command does."""
 AS_OF = ("event_unreadable", "stream_too_long")
 """Of what reads an account's past out of the log."""
+Reason = Annotated[str, Meta(min_length=1, max_length=TEXT_LENGTH_MAX, pattern=r"\S")]
 _encode = msgspec.json.Encoder().encode
 
 
@@ -46,6 +47,7 @@ class NewAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """An `id` of your own makes opening it twice a conflict."""
 
     plan: Name
+    reason: Reason
     name: Name | None = None
     id: AccountId | None = None
 
@@ -53,6 +55,7 @@ class NewAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class NewGrant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`source_ref` names the payment or promotion: the same one again grants nothing more.
 
+    With anything else but its `reason` changed it is refused (`reference_reused`).
     The credits can be held from `effective_at` until `expires_at`. `rolls_over` names a grant that
     ends with this one, of which up to `rollover_max` free credits are added to the new one; what
     is held or was charged of it goes when it comes back.
@@ -61,7 +64,7 @@ class NewGrant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     amount: Annotated[int, Meta(ge=1, le=CREDITS_MAX)]
     kind: GrantKind
     source_ref: Name
-    reason: Text = ""
+    reason: Reason
     priority: Count = GRANT_PRIORITY_DEFAULT
     effective_at: Timestamp | None = None
     expires_at: Timestamp | None = None
@@ -195,7 +198,7 @@ async def get_own_account(call: Call, query: AsOfQuery) -> Answer:
     answers={201: AccountResource},
     refusals=("already_exists",),
     idempotent=True,
-    example={"plan": "standard", "name": "Studio Ltd"},
+    example={"plan": "standard", "name": "Studio Ltd", "reason": "contract 7"},
     links={"get": ("get_account", "id", "$response.body#/id")},
 )
 async def open_account(call: Call, given: NewAccount) -> Answer:
@@ -203,7 +206,12 @@ async def open_account(call: Call, given: NewAccount) -> Answer:
     account_id = parse_id("acct", given.id) if given.id else new_id()
     reply = await call.once(
         lambda once: call.service.bus.open_account(
-            account_id, plan=given.plan, name=given.name, origin=call.origin, once=once
+            account_id,
+            plan=given.plan,
+            name=given.name,
+            reason=given.reason,
+            origin=call.origin,
+            once=once,
         ),
         partial(_opened, account_id),
     )
@@ -261,7 +269,7 @@ async def get_account(call: Call, query: AsOfQuery) -> Answer:
     scopes=ADMIN,
     given=NewGrant,
     answers={200: AccountResource},
-    refusals=("not_found", "illegal_transition", "limit_reached"),
+    refusals=("not_found", "illegal_transition", "reference_reused", "limit_reached"),
     idempotent=True,
     example={"amount": 1_000, "kind": "paid", "source_ref": "invoice-42", "reason": "top-up"},
 )
@@ -285,6 +293,7 @@ async def grant_credits(call: Call, given: NewGrant) -> Answer:
             Asked(account_id=account_id, origin=call.origin, once=once), command
         ),
         partial(_granted, account_id),
+        referenced=True,
     )
     return reply.answer()
 

@@ -134,17 +134,19 @@ class Call:
         self,
         command: Callable[[Once | None], Awaitable[Committed]],
         reply: Callable[[States], Reply],
+        *,
+        referenced: bool = False,
     ) -> Reply:
         """Carry out a command, once if the request has an idempotency key.
 
-        `reply(states)` is what is told of it, now and to those who send it again. Raises
+        `reply(states)` is what is told of it, now and to those who send it again. One that is
+        `referenced` bears a reference of its own: if it writes nothing, it was done before. Raises
         `KeyInFlight`, `KeyReused`, and what the command raises, which is not kept.
         """
         key = self.idempotency_key
         if key is None:
             committed = await command(None)
-            self._note_limits(committed.states)
-            return reply(committed.states)
+            return self._told(committed, reply, referenced=referenced)
         fingerprint = fingerprint_of(self.body)
 
         def record(states: States) -> KeyRecord:
@@ -156,9 +158,15 @@ class Call:
         with self.front.in_flight.only(key):
             committed = await command(Once(key=key, fingerprint=fingerprint, answer=record))
         if committed.replayed is None:
-            self._note_limits(committed.states)
-            return reply(committed.states)
+            return self._told(committed, reply, referenced=referenced)
         return replay(committed.replayed, fingerprint)
+
+    def _told(
+        self, committed: Committed, reply: Callable[[States], Reply], *, referenced: bool
+    ) -> Reply:
+        self._note_limits(committed.states)
+        told = reply(committed.states)
+        return told._replace(replayed=True) if referenced and not committed.events else told
 
     def _note_limits(self, states: States) -> None:
         ledger = states.get(self.account_id) if self.is_user else None

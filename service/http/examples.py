@@ -15,6 +15,7 @@ from domain.errors import (
     InvalidInput,
     LimitReached,
     OperatorsOnly,
+    ReferenceReused,
     StorageFull,
 )
 from domain.group import MemberStatus
@@ -183,6 +184,7 @@ REFUSALS: Mapping[str, Exception] = MappingProxyType(
         "limit_reached": LimitReached("active_tasks_max", 10, 10),
         "storage_full": StorageFull(5_000_000_123, 5_000_000_000),
         "operators_only": OperatorsOnly("cleanup_temp"),
+        "reference_reused": ReferenceReused("invoice-42", {"amount": 500}),
         "too_many_streams": TooManyStreams("streams_per_key_max", 20, 15),
         "illegal_transition": IllegalTransition("task", "cancel", "completed", (), _CHARGED),
         "invalid_input": InvalidInput(

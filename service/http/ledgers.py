@@ -13,9 +13,9 @@ from msgspec import Meta
 from adapters.decision import Committed, States
 from domain import ledger
 from domain.errors import InvalidInput
-from domain.event import CREDITS_MAX, TEXT_LENGTH_MAX, Name, Timestamp
+from domain.event import CREDITS_MAX, Name, Timestamp
 from service.command import Once
-from service.http.accounts import AccountResource, account_resource
+from service.http.accounts import AccountResource, Reason, account_resource
 from service.http.answer import Answer
 from service.http.call import Call, Reply
 from service.http.grant_resource import HoldId, HoldResource
@@ -27,7 +27,6 @@ from service.identifiers import new_id, parse_id
 from service.ledgers import Asked
 from service.statement_period import Month
 
-Reason = Annotated[str, Meta(min_length=1, max_length=TEXT_LENGTH_MAX, pattern=r"\S")]
 Amount = Annotated[int, Meta(ge=1, le=CREDITS_MAX)]
 _STATE = ("not_found", "illegal_transition")
 _HOLD = (*_STATE, "hold_settled", "hold_not_yours")
@@ -44,7 +43,10 @@ class NewPlan(Because, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Adjustment(Because, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Up or down by `amount`, which is not 0; the same `source_ref` again changes nothing."""
+    """Up or down by `amount`, which is not 0; the same `source_ref` again changes nothing.
+
+    With another amount it is refused (`reference_reused`).
+    """
 
     amount: Annotated[int, Meta(ge=-CREDITS_MAX, le=CREDITS_MAX)]
     source_ref: Name
@@ -141,7 +143,8 @@ async def void_grant(call: Call, given: Because) -> Answer:
 
 
 @_verb("adjustments", {"amount": -20, "source_ref": "ticket-9", "reason": "counted twice"},
-       *_STATE, "insufficient_credits", "limit_reached", given=Adjustment)  # fmt: skip
+       *_STATE, "reference_reused", "insufficient_credits", "limit_reached",
+       given=Adjustment)  # fmt: skip
 async def adjust_credits(call: Call, given: Adjustment) -> Answer:
     """Correct the balance up or down."""
     command = ledger.AdjustCredits(
@@ -150,7 +153,7 @@ async def adjust_credits(call: Call, given: Adjustment) -> Answer:
         source_ref=given.source_ref,
         reason=given.reason,
     )
-    return await _carried_out(call, command)
+    return await _carried_out(call, command, referenced=True)
 
 
 @_verb("holds", {"amount": 50, "reason": "order 12"},
@@ -237,13 +240,21 @@ async def close_books(call: Call, given: ClosedPeriod) -> Answer:
     )
 
 
-async def _carried_out(call: Call, command: ledger.LedgerCommand) -> Answer:
+async def _carried_out(
+    call: Call, command: ledger.LedgerCommand, *, referenced: bool = False
+) -> Answer:
     ledgers = call.service.ledgers
-    return await _changed(call, lambda asked: ledgers.carry_out(asked, command))
+    return await _changed(
+        call, lambda asked: ledgers.carry_out(asked, command), referenced=referenced
+    )
 
 
 async def _changed(
-    call: Call, carry: Carry, reply: Callable[[UUID, States], Reply] | None = None
+    call: Call,
+    carry: Carry,
+    reply: Callable[[UUID, States], Reply] | None = None,
+    *,
+    referenced: bool = False,
 ) -> Answer:
     """Carry out a command on the account of the path, and answer with the account after it."""
     account_id = call.id("acct")
@@ -254,7 +265,8 @@ async def _changed(
             Asked(account_id=account_id, origin=call.origin, once=once, versions=versions)
         )
 
-    return (await call.once(command, partial(reply or _account, account_id))).answer()
+    told = partial(reply or _account, account_id)
+    return (await call.once(command, told, referenced=referenced)).answer()
 
 
 def _account(account_id: UUID, states: States) -> Reply:

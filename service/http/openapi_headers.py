@@ -64,7 +64,8 @@ def response_headers(route: Route, status: int) -> Document:
 
 _SAID = {
     "traceparent": "Our span in the request's trace, or in a new one.",
-    "Idempotent-Replayed": "`true` on the first answer given again.",
+    "Idempotent-Replayed": "`true` on the first answer given again, and where the `source_ref`"
+    " was used before for the same.",
     "Preference-Applied": "The `Prefer: wait` that was honoured.",
     "Vary": "`Prefer`.",
     "Location": "Path of what was made.",

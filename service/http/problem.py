@@ -20,6 +20,7 @@ from domain.errors import (
     InvalidInput,
     KeyInFlight,
     LimitReached,
+    ReferenceReused,
     RefundExceedsCapture,
     StorageFull,
     TallystickError,
@@ -162,11 +163,21 @@ def _explained(error: BaseException, problem: Problem) -> Problem:
         members = {name: value for name, value in named.items() if value is not None}
     if isinstance(error, InvalidInput):
         members["errors"] = [_field_error(error, where, what) for where, what in error.errors]
+    elif isinstance(error, ReferenceReused):
+        first = msgspec.to_builtins(error.first)
+        members["errors"] = [
+            FieldError(pointer=f"/{name}", detail=f"was {_shown(value)}")
+            for name, value in first.items()
+        ]
     elif isinstance(error, UnknownTaskType):
         members["errors"] = [FieldError(detail=str(error), pointer="/type")]
     elif isinstance(error, OutcomeUnknown):
         members["credits"] = CreditsMoved(charged=None, released=None)
     return msgspec.structs.replace(problem, **members) if members else problem
+
+
+def _shown(value: object) -> str:
+    return "not given" if value is None else str(value)
 
 
 def _field_error(error: InvalidInput, where: str, what: str) -> FieldError:

@@ -23,6 +23,8 @@ from tallystick.exchange import RetryPolicy
 from tests.e2e.patient_tasks import Outcome, Signals
 from tests.e2e.tallystick_process import Home
 
+WHY = ("--reason", "because")
+
 SECONDS_MAX = 30.0
 
 
@@ -136,8 +138,8 @@ NO_RETRIES = RetryPolicy(retries_max=0)
 
 @pytest.mark.usefixtures("dev")
 def test_an_account_without_credits_is_told_what_is_missing(home: Home) -> None:
-    account = home.run("accounts", "open", "--json").json["id"]
-    home.run("grant", account, "2", "--json")
+    account = home.run("accounts", "open", *WHY, "--json").json["id"]
+    home.run("grant", account, "2", *WHY, "--json")
     key = home.run("keys", "create", "--account", account, "--json").json["secret"]
     with Client(home.profile["url"], key) as client:
         with pytest.raises(InsufficientCredits) as poor:
@@ -148,8 +150,8 @@ def test_an_account_without_credits_is_told_what_is_missing(home: Home) -> None:
 
 @pytest.mark.usefixtures("dev")
 def test_a_list_is_read_over_all_its_pages(home: Home) -> None:
-    account = home.run("accounts", "open", "--plan", "unlimited", "--json").json["id"]
-    home.run("grant", account, "10000")
+    account = home.run("accounts", "open", "--plan", "unlimited", *WHY, "--json").json["id"]
+    home.run("grant", account, "10000", *WHY)
     key = home.run("keys", "create", "--account", account, "--json").json["secret"]
     with Client(home.profile["url"], key) as client:
         ids = [client.submit("always_fails", {}).id for _ in range(120)]

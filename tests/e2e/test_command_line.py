@@ -9,6 +9,8 @@ import pytest
 
 from tests.e2e.tallystick_process import Home, Running
 
+WHY = ("--reason", "because")
+
 OK, FAILED, USAGE, REFUSED, UNAVAILABLE = range(5)
 
 
@@ -141,10 +143,10 @@ def test_the_key_of_the_profile_is_not_sent_elsewhere(home: Home, dev: Running) 
 
 
 def test_operators_open_grant_and_key_without_a_service(home: Home) -> None:
-    account = home.run("accounts", "open", "--name", "Studio", "--json").json
-    granted = home.run("grant", account["id"], "50", "--reference", "invoice-1", "--json")
+    account = home.run("accounts", "open", "--name", "Studio", *WHY, "--json").json
+    granted = home.run("grant", account["id"], "50", "--reference", "invoice-1", *WHY, "--json")
     assert granted.json["available"] == 50
-    again = home.run("grant", account["id"], "50", "--reference", "invoice-1", "--json")
+    again = home.run("grant", account["id"], "50", "--reference", "invoice-1", *WHY, "--json")
     assert again.json["available"] == 50
     assert "nothing was changed" in again.err
     assert home.run("accounts", "show", account["id"], "--json").json["granted"] == 50
@@ -164,8 +166,10 @@ def test_operators_mistakes_are_told(home: Home) -> None:
     account = "acct_" + 32 * "0"
     for arguments, status in (
         (("accounts", "show", account), REFUSED),
-        (("grant", account, "5"), REFUSED),
-        (("grant", account, "99999999999999999999"), USAGE),
+        (("grant", account, "5", *WHY), REFUSED),
+        (("grant", account, "99999999999999999999", *WHY), USAGE),
+        (("grant", account, "5"), USAGE),
+        (("accounts", "open"), USAGE),
         (("grant", account, "5", "--reason", "x" * 2_001), USAGE),
         (("keys", "create"), USAGE),
         (("keys", "create", "--account", account), REFUSED),

@@ -39,6 +39,7 @@ REFUSED = {
     "illegal_transition": 409,
     "lease_lost": 409,
     "member_of_group": 409,
+    "reference_reused": 409,
     "refund_exceeds_capture": 409,
 }
 FAILURES = {
@@ -98,7 +99,9 @@ class OverHttp(RuleBasedStateMachine):
             self.run(self.api.open_account(account_id, plan=name, funds=0))
             self.users.append(self.run(self.api.key_of(account_id)))
             self.ids.append(account_id)
-            self.accounts.append(PlainLedger(self.clock, self.PLAIN_PLANS[name]))
+            self.accounts.append(
+                PlainLedger(self.clock, self.PLAIN_PLANS[name], compares_refs=True)
+            )
         for number, amount in enumerate(amounts):
             self.grant(number, amount, "first")
 
@@ -132,7 +135,7 @@ class OverHttp(RuleBasedStateMachine):
     @rule(number=numbers, amount=st.integers(1, 30), ref=st.sampled_from(["a", "b", "c", "d"]))
     def grant(self, number: int, amount: int, ref: str) -> None:
         expected = self.accounts[number].grant(uuid4(), "paid", amount, 100, ref)
-        body = {"amount": amount, "kind": "paid", "source_ref": ref}
+        body = {"amount": amount, "kind": "paid", "source_ref": ref, "reason": "of the test"}
         path = f"/v1/accounts/{public_id('acct', self.ids[number])}/grants"
         self.ask(path, body, "admin", expected, again=False, ok=200)
 

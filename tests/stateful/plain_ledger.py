@@ -68,7 +68,10 @@ class PlainLedger:
     grants: list[PlainGrant] = field(default_factory=list)
     holds: dict[UUID, PlainHold] = field(default_factory=dict)
     charges: dict[UUID, PlainCharge] = field(default_factory=dict)
-    refs: set[str] = field(default_factory=set)
+    refs: dict[str, object] = field(default_factory=dict)
+    """What each was used for."""
+    compares_refs: bool = False
+    """Whether one is refused that was used for something else."""
     day: date = date.min
     day_holds: int = 0
     low_when_told: int | None = None
@@ -89,7 +92,7 @@ class PlainLedger:
             grants=[replace(grant) for grant in self.grants],
             holds={i: replace(hold, credits=[*hold.credits]) for i, hold in self.holds.items()},
             charges={i: replace(c, credits=[*c.credits]) for i, c in self.charges.items()},
-            refs={*self.refs},
+            refs={**self.refs},
             tellings=[*self.tellings],
             postings=[*self.postings],
         )
@@ -255,12 +258,15 @@ class PlainLedger:
         begins, ends = dates
         if self.status == "closed":
             return "illegal_transition"
+        terms = (kind, amount, priority, dates, follows, carried_max if follows else 0)
+        if self.compares_refs and self.refs.get(ref) == terms:
+            return "quiet"
         if amount < 1 or (ends is not None and ends <= max(self.now, begins or self.now)):
             return "invalid_input"
         if ref in self.refs:
-            return "quiet"
+            return self.known(ref, terms)
         amount += self.carried_over(follows, carried_max)
-        self.refs.add(ref)
+        self.refs[ref] = terms
         self.granted += amount
         waiting = begins is not None and begins > self.now
         into = "pending" if waiting else "available"
@@ -269,6 +275,10 @@ class PlainLedger:
             PlainGrant(grant_id, priority, kind, amount, begins, ends, waiting=waiting)
         )
         return "ok"
+
+    def known(self, ref: str, terms: object) -> str:
+        same = not self.compares_refs or self.refs[ref] == terms
+        return "quiet" if same else "reference_reused"
 
     def carried_over(self, follows: UUID | None, carried_max: int) -> int:
         grant = None if follows is None else self.named(follows)
@@ -305,11 +315,12 @@ class PlainLedger:
             return "illegal_transition"
         if amount == 0:
             return "invalid_input"
+        terms = ("adjustment", amount, MIDDLE, (None, None), None, 0)
         if ref in self.refs:
-            return "quiet"
+            return self.known(ref, terms)
         if amount < 0 and -amount > self.available:
             return "insufficient_credits"
-        self.refs.add(ref)
+        self.refs[ref] = terms
         if amount > 0:
             self.granted += amount
             self.post("credits.granted", "granted_adjustment", "available", amount)

@@ -67,7 +67,9 @@ async def test_a_statement_can_be_cut_by_time(api: Api) -> None:
 
 
 async def test_admins_open_accounts_and_grant_credits(api: Api) -> None:
-    opened = await api.post("/v1/accounts", {"plan": "standard", "name": "Studio"}, "admin")
+    opened = await api.post(
+        "/v1/accounts", {"plan": "standard", "name": "Studio", "reason": "contract 7"}, "admin"
+    )
     account = opened.json()
     path = f"/v1/accounts/{account['id']}"
 
@@ -78,12 +80,14 @@ async def test_admins_open_accounts_and_grant_credits(api: Api) -> None:
     assert (account["name"], account["available"]) == ("Studio", 0)
     assert granted.status_code == again.status_code == 200
     assert granted.json()["available"] == again.json()["available"] == 50
+    assert "idempotent-replayed" not in granted.headers
+    assert again.headers["idempotent-replayed"] == "true"
     read = await api.get(path, "admin")
     assert (read.json(), read.headers["etag"]) == (again.json(), '"v2"')
 
 
 async def test_an_account_is_opened_once_under_its_id(api: Api) -> None:
-    body = {"plan": "standard", "id": public_id("acct", new_id())}
+    body = {"plan": "standard", "id": public_id("acct", new_id()), "reason": "contract 7"}
 
     assert (await api.post("/v1/accounts", body, "admin")).json()["id"] == body["id"]
     again = await api.post("/v1/accounts", body, "admin")
@@ -94,14 +98,18 @@ async def test_bad_accounts_and_grants_are_refused(api: Api) -> None:
     grants = f"/v1/accounts/{api.account_id}/grants"
     for path, body, pointer in (
         ("/v1/accounts", {}, ""),
-        ("/v1/accounts", {"plan": "golden"}, "/plan"),
-        ("/v1/accounts", {"plan": "standard", "id": "7"}, "/id"),
-        ("/v1/accounts", {"plan": "standard", "name": ""}, "/name"),
+        ("/v1/accounts", {"plan": "standard"}, ""),
+        ("/v1/accounts", {"plan": "standard", "reason": " "}, "/reason"),
+        ("/v1/accounts", {"plan": "golden", "reason": "r"}, "/plan"),
+        ("/v1/accounts", {"plan": "standard", "id": "7", "reason": "r"}, "/id"),
+        ("/v1/accounts", {"plan": "standard", "name": "", "reason": "r"}, "/name"),
         (grants, GRANT | {"amount": 0}, "/amount"),
         (grants, GRANT | {"amount": 2**53}, "/amount"),
         (grants, GRANT | {"amount": 1.5}, "/amount"),
         (grants, GRANT | {"kind": "stolen"}, "/kind"),
         (grants, GRANT | {"source_ref": ""}, "/source_ref"),
+        (grants, GRANT | {"reason": ""}, "/reason"),
+        (grants, {n: v for n, v in GRANT.items() if n != "reason"}, ""),
         (grants, GRANT | {"priority": -1}, "/priority"),
     ):
         answer = await api.post(path, body, "admin")

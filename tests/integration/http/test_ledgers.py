@@ -129,6 +129,7 @@ async def test_a_stale_version_is_refused(books: Books, verb: str) -> None:
     assert (await books.post(verb, body, if_match='"v1", "v2"')).status_code == 200
 
 
+LATER = "2099-01-01T00:00:00Z"
 ONCE: list[tuple[str, Document]] = [
     ("plan", {"plan": "enterprise"}),
     ("freeze", {}),
@@ -212,6 +213,37 @@ async def test_every_verb_leaves_its_reason_and_its_actor_in_the_log(books: Book
 
 def _plain(verb: str) -> str:
     return re.sub(r"\{\w+\}", "", verb)
+
+
+async def test_a_reference_with_other_content_is_refused_and_says_what_differs(
+    books: Books,
+) -> None:
+    first = {"amount": 5, "kind": "paid", "source_ref": "invoice-7", "expires_at": LATER}
+    await books.done("grants", first)
+    await books.done("adjustments", {"amount": -5, "source_ref": "ticket-7"})
+    before = await books.api.service.log.head()
+    for verb, body, told in (
+        ("grants", first | {"amount": 6, "kind": "trial"},
+         {"/amount": "was 5", "/kind": "was paid"}),
+        ("grants", first | {"expires_at": None}, {"/expires_at": f"was {LATER}"}),
+        ("grants", first | {"effective_at": "2098-01-01T00:00:00Z"},
+         {"/effective_at": "was not given"}),
+        ("adjustments", {"amount": 5, "source_ref": "invoice-7"},
+         {"/kind": "was paid", "/expires_at": f"was {LATER}"}),
+        ("adjustments", {"amount": -6, "source_ref": "ticket-7"}, {"/amount": "was -5"}),
+    ):  # fmt: skip
+        answer = await books.post(verb, body)
+        problem = answer.json()
+        assert (answer.status_code, problem["code"]) == (409, "reference_reused")
+        assert {one["pointer"]: one["detail"] for one in problem["errors"]} == told
+    for verb, body in (
+        ("grants", first),
+        ("adjustments", {"amount": -5, "source_ref": "ticket-7"}),
+    ):
+        for reason in ("again", "another-one"):
+            again = await books.post(verb, body | {"reason": reason}, idempotency_key=reason)
+            assert (again.status_code, again.headers["idempotent-replayed"]) == (200, "true")
+    assert await books.api.service.log.head() == before
 
 
 async def test_bad_requests_change_nothing(books: Books) -> None:

@@ -36,6 +36,7 @@ async def test_a_time_shows_what_was_and_what_was_due(api: Api) -> None:
         "amount": 50,
         "kind": "promotional",
         "source_ref": "spring",
+        "reason": "r",
         "expires_at": ends.isoformat(),
     }
     path = f"/v1/accounts/{api.account_id}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 from uuid import UUID
 
 import msgspec
@@ -21,8 +21,10 @@ from adapters import mapper
 from adapters.mapper import EventMapper
 from domain.catalogue import BY_STORED_TOPIC, EVENTS, SNAPSHOTS, stored_topic
 from domain.event import Count, Event, Metadata, Name, Upcast
+from domain.ledger_events import LedgerSnapshot, PeriodClosed
 from domain.task_events import TaskStarted, TaskSubmitted
 from tests.unit.adapters.event_strategies import breaking, documents, events, leaves
+from tests.unit.domain.golden import golden, topic_of
 
 ALL = (*EVENTS, *SNAPSHOTS)
 BIGINT_MAX = 2**63 - 1
@@ -259,3 +261,21 @@ def test_an_old_version_is_held_to_the_newest_bounds() -> None:
     heavy = STORED[1].replace('"kilograms":2', '"kilograms":3000000')
     with pytest.raises(MapperDeserialisationError, match="grams"):
         EventMapper().decode("parcel.weighed.v1", heavy.encode())
+
+
+def test_what_whole_ledgers_load_from_is_decoded_by_what_is_there_from_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Making one of those decoders takes longer than to load an account."""
+    mapper = EventMapper()
+
+    def made_too_late(topic: str) -> NoReturn:
+        raise LookupError(topic)
+
+    monkeypatch.setattr("adapters.mapper._decoder_of", made_too_late)
+    for name in ("ledger.snapshot.v1+whole", "books.closed.v1+whole"):
+        stored = bytes(golden(name).stored)
+        event = mapper.decode(topic_of(name), stored)
+        assert isinstance(event, LedgerSnapshot | PeriodClosed)
+    with pytest.raises(MapperDeserialisationError):
+        mapper.decode("credits.held.v1", b"{}")
