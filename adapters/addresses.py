@@ -7,10 +7,11 @@ and `Host`. What is decided here is which addresses and ports count as public.
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from ipaddress import ip_network
 from urllib.parse import urlsplit
 
@@ -30,6 +31,8 @@ from ssrfguard.httpx import AsyncClient
 from domain.errors import InvalidInput
 
 URL_LENGTH_MAX = 2048
+AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Variables that name whom to trust instead of the authorities that come with httpx."""
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 WEB_PORTS = frozenset({80, 443})
 # Ports from 1024 up where no web server is met: what browsers refuse to speak HTTP to, and the
@@ -81,18 +84,13 @@ class AddressGuard:
     """
 
     def __init__(self, *, allow_loopback: bool = False, resolver: Resolver | None = None) -> None:
-        self._policy = Policy(
-            denied_networks=PUBLIC_ADDRESSES,
-            allowed_networks=LOOPBACK if allow_loopback else (),  # type: ignore[arg-type]
-            allowed_ports=PORTS,
-            max_url_length=URL_LENGTH_MAX,
-        )
+        self._policy = _policy(allow_loopback=allow_loopback)
         self._resolver = resolver
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        """Made once, when first needed: reading the trusted certificates takes 20 ms."""
-        return httpx.create_ssl_context()
+        """Made when first needed, as trust is then."""
+        return _trusting(*(os.environ.get(name) for name in AUTHORITIES))
 
     def check_url(self, url: str) -> None:
         """Refuse what can be refused without the network. Raises `UnsafeUrl`."""
@@ -115,6 +113,23 @@ class AddressGuard:
             timeout=timeout,
             headers=headers,
         )
+
+
+@cache
+def _policy(*, allow_loopback: bool) -> Policy:
+    """Made once a process: it looks at each of 64,000 ports."""
+    return Policy(
+        denied_networks=PUBLIC_ADDRESSES,
+        allowed_networks=LOOPBACK if allow_loopback else (),  # type: ignore[arg-type]
+        allowed_ports=PORTS,
+        max_url_length=URL_LENGTH_MAX,
+    )
+
+
+@lru_cache(maxsize=1)
+def _trusting(*_authorities: str | None) -> ssl.SSLContext:
+    """Made once a process for the authorities it is told of: reading them takes 20 ms."""
+    return httpx.create_ssl_context()
 
 
 @contextmanager
