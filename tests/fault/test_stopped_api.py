@@ -26,7 +26,7 @@ from tests.integration.http.sse import Heard, Listener
 pytestmark = pytest.mark.fault
 ORIGIN = Origin(actor="test")
 GRACE_SECONDS = 20
-TAKE_SECONDS = 1
+TAKE_SECONDS = 3
 """What a client may take nothing for."""
 SECONDS_MAX = 60.0
 BULKY_FACTS = 600
