@@ -111,7 +111,7 @@ class Decided:
 
     def closes_books(self, stream_id: UUID) -> bool:
         """Whether the whole state of a ledger is said anew."""
-        return stream_id in self._closed
+        return bool(self._closed) and stream_id in self._closed
 
     def written(self) -> Iterable[tuple[UUID, Any]]:
         """Each stream the batch wrote to, with its last state."""

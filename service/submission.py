@@ -69,18 +69,19 @@ class Submissions:
         submittals = await self._reuse.submittals(
             [(self.command(submission), submission.cache) for submission in submissions]
         )
-        return [await self._with_stored(submittal) for submittal in submittals]
+        return [
+            await self._with_stored(one) if self._stored and self._stores(one) else one
+            for one in submittals
+        ]
+
+    def _stores(self, submittal: Submittal) -> bool:
+        """Whether the task may store more than there is; a result taken over may not."""
+        return submittal.reuse is None and self._types.named(submittal.command.type).stores
 
     async def _with_stored(self, submittal: Submittal) -> Submittal:
-        """With what the account stores, where the task may store more; a result taken over may not.
-
-        One look for each: those that store are few, and only plans with a limit have it.
-        """
+        """With what the account stores; one look for each, as only plans with a limit have it."""
+        assert self._stored is not None
         command = submittal.command
-        if self._stored is None or submittal.reuse is not None:
-            return submittal
-        if not self._types.named(command.type).stores:
-            return submittal
         usage = await self._stored.usage(command.account_id)
         stored_bytes = None if usage is None else usage.stored_bytes
         return replace(submittal, command=replace(command, stored_bytes=stored_bytes))

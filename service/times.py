@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 
 from msgspec import Struct
+from msgspec.inspect import DateTimeType, Metadata, StructType, Type, UnionType, type_info
 
 TIME_FIRST = datetime(1000, 1, 1, tzinfo=UTC)
 TIME_LAST = datetime(9999, 12, 31, tzinfo=UTC)
@@ -20,7 +22,7 @@ def guard_time(at: datetime) -> None:
 
 def unusable_times(given: Struct, below: str = "") -> Iterator[tuple[str, str]]:
     """Where in what was sent (JSON pointers below `below`) a time cannot be used, and why."""
-    for field, name in zip(given.__struct_fields__, given.__struct_encode_fields__, strict=True):
+    for field, name in _timed(type(given)):
         value = getattr(given, field)
         if isinstance(value, datetime):
             try:
@@ -29,3 +31,19 @@ def unusable_times(given: Struct, below: str = "") -> Iterator[tuple[str, str]]:
                 yield f"{below}/{name}", str(error)
         elif isinstance(value, Struct):
             yield from unusable_times(value, f"{below}/{name}")
+
+
+@cache
+def _timed(struct: type[Struct]) -> tuple[tuple[str, str], ...]:
+    """The fields that may hold a time, or a struct that may, with the names they are sent by."""
+    info = type_info(struct)
+    assert isinstance(info, StructType)
+    return tuple((field.name, field.encode_name) for field in info.fields if _may_hold(field.type))
+
+
+def _may_hold(kind: Type) -> bool:
+    if isinstance(kind, Metadata):
+        return _may_hold(kind.type)
+    if isinstance(kind, UnionType):
+        return any(map(_may_hold, kind.types))
+    return isinstance(kind, DateTimeType | StructType)

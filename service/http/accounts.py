@@ -179,7 +179,7 @@ async def get_own_account(call: Call, query: AsOfQuery) -> Answer:
     parameters = {"account_id": balance.id}
     [(today,)] = await fetch(call.service.pool, statement("count_holds_today"), parameters)
     limits = _limits(call, balance, today)
-    call.note_limits(balance, today)
+    call.note_limits(balance, today, call.service.clock.now())
     shown = msgspec.structs.asdict(account_resource(balance))
     quota = await call.service.quota.state(balance.id)
     storage = StorageUse(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -171,14 +172,14 @@ class Call:
     def _note_limits(self, states: States) -> None:
         ledger = states.get(self.account_id) if self.is_user else None
         if type(ledger) is CreditLedger:
-            _, today = day_of(ledger, self.service.clock.now())
-            self.note_limits(ledger.balance, today)
+            at = self.service.clock.now()
+            _, today = day_of(ledger, at)
+            self.note_limits(ledger.balance, today, at)
 
-    def note_limits(self, balance: Balance, today: int) -> None:
+    def note_limits(self, balance: Balance, today: int, at: datetime) -> None:
         """Have the answer tell what is left of the plan's limits."""
         plan = self.service.plans.known(balance.plan)
         if plan is not None:
-            at = self.service.clock.now()
             self.left = task_limit_headers(plan, active=balance.active, today=today, at=at)
 
 

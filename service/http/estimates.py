@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -37,14 +38,14 @@ class Estimates:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._medians: dict[str, _Medians] = {}
-        self._waiting: list[Waiting] | None = None
+        self._waiting: dict[str, list[Waiting]] | None = None
         self._asked = asyncio.Event()
 
     def seconds(
         self,
         type_: str,
         not_before: datetime | None,
-        now: datetime,
+        now: Callable[[], datetime],
         *,
         starts_in: int | None = None,
     ) -> int:
@@ -53,7 +54,7 @@ class Estimates:
         `starts_in` is when it is its turn, if that is known, in seconds.
         """
         self._asked.set()
-        delay = max(0.0, (not_before - now).total_seconds()) if not_before else 0.0
+        delay = max(0.0, (not_before - now()).total_seconds()) if not_before else 0.0
         medians = self._medians.get(type_)
         if medians is None:
             taken: float = SECONDS_UNKNOWN + (starts_in or 0)
@@ -69,7 +70,7 @@ class Estimates:
         self._asked.set()
         if self._waiting is None:
             return None
-        lines = [line for line in self._waiting if line.type == type_]
+        lines = self._waiting.get(type_, ())
         ahead = [line.tasks for line in lines if line.priority <= priority]
         pace = next((line.pace for line in lines), None)
         counted = sum(min(tasks, WAITING_TASKS_MAX) for tasks in ahead)
@@ -95,4 +96,7 @@ class Estimates:
         query = statement("select_task_durations")
         rows = await fetch(self._pool, query, {"tasks": LATEST_TASKS})
         self._medians = {type_: _Medians(whole, ran) for type_, whole, ran in rows}
-        self._waiting = await waiting(self._pool)
+        lines: dict[str, list[Waiting]] = {}
+        for line in await waiting(self._pool):
+            lines.setdefault(line.type, []).append(line)
+        self._waiting = lines

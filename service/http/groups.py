@@ -293,7 +293,7 @@ def _expected_version(call: Call, group: Group) -> int | None:
 
 def _retry_after(call: Call, group: Group) -> int:
     """Seconds until it is worth asking again: as long as one of the members at work takes."""
-    now = call.service.clock.now()
+    now = call.service.clock.now
     types = {member.type for member in group.active}
     return min((call.front.estimates.seconds(name, None, now) for name in types), default=1)
 

@@ -137,7 +137,7 @@ async def submit_task(call: Call, given: NewTask) -> Answer:
     seconds = call.front.estimates.seconds(
         given.type,
         given.not_before,
-        call.service.clock.now(),
+        call.service.clock.now,
         starts_in=place.starts_in_seconds if place else None,
     )
     return await _awaited(call, reply, (b"retry-after", b"%d" % seconds))
@@ -373,7 +373,7 @@ def _retry_after(call: Call, view: TaskView, place: QueuePlace | None) -> int:
     return call.front.estimates.seconds(
         task.type,
         task.not_before,
-        call.service.clock.now(),
+        call.service.clock.now,
         starts_in=place.starts_in_seconds if place else None,
     )
 

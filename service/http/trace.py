@@ -25,11 +25,11 @@ class Trace(NamedTuple):
 
 def trace_of(traceparent: bytes | None) -> Trace:
     """Our span in the caller's trace; in a new one where the header is missing or malformed."""
-    span_id = secrets.token_hex(8)
+    random = secrets.token_hex(24)  # asked for once: each time is a call of the system
     form = _FORM.fullmatch(traceparent) if traceparent else None
     if form is None or not _is_valid(form):
-        return Trace(secrets.token_hex(16), span_id, "01")
-    return Trace(form[2].decode(), span_id, form[4].decode())
+        return Trace(random[16:], random[:16], "01")
+    return Trace(form[2].decode(), random[:16], form[4].decode())
 
 
 def _is_valid(form: re.Match[bytes]) -> bool:

@@ -211,6 +211,6 @@ async def test_a_submissions_place_comes_from_kept_figures(bench: Bench) -> None
     assert place is not None
     assert place.position == 7
     now = await _now(bench)
-    assert estimates.seconds("free", None, now) == 5
-    assert estimates.seconds("free", None, now, starts_in=90) == 95
-    assert estimates.seconds("free", None, now, starts_in=9_000) == 300
+    assert estimates.seconds("free", None, lambda: now) == 5
+    assert estimates.seconds("free", None, lambda: now, starts_in=90) == 95
+    assert estimates.seconds("free", None, lambda: now, starts_in=9_000) == 300
