@@ -133,7 +133,8 @@ class InsufficientCredits(DomainError):
     code = "insufficient_credits"
 
     def __init__(self, required: int, available: int) -> None:
-        super().__init__(f"{required} credits are required, {available} are available.")
+        amount = "1 credit is" if required == 1 else f"{required} credits are"
+        super().__init__(f"{amount} required, {available} are available.")
         self.required = required
         self.available = available
 

@@ -84,6 +84,7 @@ __all__ = [
     "evolve",
 ]
 
+_NOT_STARTED = "The task could not be started in the time it has for that."
 _ENDS_OF = {
     CompleteTask: {"completed"},
     FailTask: {"failed", "backoff"},
@@ -300,13 +301,13 @@ def _attempt_failed(
 def _expired(task: Task, command: ExpireTask, meta: Metadata) -> TaskFailed | TaskCancelled:  # noqa: ARG001
     if TASK.target("expire", task.status) == "cancelled":
         return _cancelled(task, "", meta)
-    limit = (
-        f"{task.run_seconds_max} s to run"
+    message, limit = (
+        (None, f"{task.run_seconds_max} s to run")
         if task.attempt
-        else f"{task.queue_seconds_max} s to start"
+        else (_NOT_STARTED, f"{task.queue_seconds_max} s to start")
     )
     last = f"; last failure: {task.failure.type}: {task.failure.detail}" if task.failure else ""
-    late = failure("timeout", detail=f"the run had {limit}{last}", retryable=False)
+    late = failure("timeout", message=message, detail=f"the run had {limit}{last}", retryable=False)
     return _ended_by(late, task, task.token, meta)
 
 

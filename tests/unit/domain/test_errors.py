@@ -56,3 +56,9 @@ def test_only_what_lies_outside_the_rules_is_transient() -> None:
 def test_a_refused_transition_is_told_in_words(noun: str, said: str) -> None:
     refusal = errors.IllegalTransition(noun, "hold", "frozen", ())
     assert str(refusal) == f"Cannot hold {said} that is frozen."
+
+
+@pytest.mark.parametrize(("required", "said"), [(1, "1 credit is"), (2, "2 credits are")])
+def test_what_is_required_is_told_in_its_number(required: int, said: str) -> None:
+    refusal = errors.InsufficientCredits(required, 0)
+    assert str(refusal) == f"{said} required, 0 are available."

@@ -58,11 +58,12 @@ def test_a_run_past_its_deadline_fails_as_timeout(
 ) -> None:
     meta = metadata(before.deadline_at)
     [event] = task.decide(before, ExpireTask(), meta)
+    message = None if token else "The task could not be started in the time it has for that."
     assert event == TaskFailed(
         originator_id=TASK_ID,
         originator_version=before.version + 1,
         meta=meta,
-        failure=failure("timeout", detail=detail, retryable=False),
+        failure=failure("timeout", message=message, detail=detail, retryable=False),
         released=PRICE,
         token=token,
     )
