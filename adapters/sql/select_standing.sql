@@ -43,9 +43,13 @@ SELECT
     a.tasks,
     (
         -- Starts a second while some of the type waited; null when too few were seen, or for too short a time, to say so.
+        -- Where none was started for a while, the turn is not told to be nearer than that: nobody may be at work.
         SELECT CASE
             WHEN pace_now(q, n.at) >= 1 AND n.at >= q.since + interval '2 seconds'
-            THEN pace_now(q, n.at) / (60 * (1 - exp(-extract(epoch FROM n.at - q.since)::float8 / 60)))
+            THEN least(
+                pace_now(q, n.at) / (60 * (1 - exp(-extract(epoch FROM n.at - q.since)::float8 / 60))),
+                (a.tasks + 1) / nullif(extract(epoch FROM n.at - q.at)::float8, 0)
+            )
         END
         FROM queue_pace AS q
         CROSS JOIN LATERAL (

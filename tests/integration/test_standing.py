@@ -152,6 +152,11 @@ async def test_an_estimate_follows_from_the_starts_that_were_measured(bench: Ben
     assert place is not None
     assert place.starts_in_seconds is not None
     assert 100 / 12 <= place.starts_in_seconds <= 100 / 9 + 1
+    _pass(bench, timedelta(minutes=1), waiting=True)
+    place = place_of(await _stands(bench, ids[100]))
+    assert place is not None
+    assert place.starts_in_seconds is not None
+    assert (place.position, place.starts_in_seconds >= 60) == (0, True)
     _pass(bench, timedelta(hours=1), waiting=True)
     assert (await _stands(bench, ids[-1])).pace is None
 
