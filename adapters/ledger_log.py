@@ -42,6 +42,13 @@ class TaskHold(NamedTuple):
     group_id: UUID | None
 
 
+async def was_granted(cursor: Cursor, account_id: UUID, grant_id: UUID) -> bool:
+    """Whether the account ever had the grant, whatever has become of it since."""
+    parameters = {"grants": Byteas([str(grant_id).encode()]), "account_id": account_id}
+    await cursor.execute(statement("select_grants_by_id"), parameters, prepare=True)
+    return await cursor.fetchone() is not None
+
+
 class LedgerLog:
     """Each method is one or two look-ups by index, on the cursor of the command that asks."""
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from adapters.decision import Committed, Cursor, States
+from adapters.ledger_log import was_granted
 from adapters.queries import Queries
 from adapters.queue import find_due_ledgers
 from domain import ledger, reference
@@ -78,14 +79,23 @@ class Ledgers:
         Raises `ReferenceReused` where it was used with other content.
         """
         used = reference_id(asked.account_id, command.source_ref)
+        followed = _Followed(asked.account_id, getattr(command, "rolls_over", None))
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             current = asked.of(states)
             plan = self._bus.plan_of(current)
-            return reference.decide(states[used], current, command, meta, plan)
+            decided = reference.decide(states[used], current, command, meta, plan)
+            if decided:
+                followed.guard(current)
+            return decided
 
-        streams = (asked.stream, Stream(REFERENCES, used))
-        return await self._bus.execute(decide, asked.origin, streams=streams, once=asked.once)
+        return await self._bus.execute(
+            decide,
+            asked.origin,
+            streams=(asked.stream, Stream(REFERENCES, used)),
+            find=followed.find if followed.asked_for else None,
+            once=asked.once,
+        )
 
     def _plan_after(self, current: CreditLedger, command: LedgerCommand) -> Plan | None:
         """By which the owner is told of what `command` leaves."""
@@ -188,3 +198,29 @@ class Ledgers:
             return events
 
         return decide
+
+
+class _Followed:
+    """The grant that another one is to follow: one that is spent is known to the log alone."""
+
+    def __init__(self, account_id: UUID, grant_id: UUID | None) -> None:
+        self._account_id = account_id
+        self._grant_id = grant_id
+        self._logged = False
+
+    @property
+    def asked_for(self) -> bool:
+        return self._grant_id is not None
+
+    async def find(self, cursor: Cursor, _: Sequence[Stream]) -> Sequence[Stream]:
+        assert self._grant_id is not None, "it is looked for where one is named"
+        self._logged = await was_granted(cursor, self._account_id, self._grant_id)
+        return ()
+
+    def guard(self, current: CreditLedger) -> None:
+        """Raises `InvalidInput` for a grant that the account never had."""
+        if not self.asked_for or self._logged:
+            return
+        if all(grant.id != self._grant_id for grant in current.grants):
+            sentence = "names no grant of the account"
+            raise InvalidInput("There is nothing to follow.", ("/rolls_over", sentence))

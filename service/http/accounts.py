@@ -56,9 +56,9 @@ class NewGrant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """`source_ref` names the payment or promotion: the same one again grants nothing more.
 
     With anything else but its `reason` changed it is refused (`reference_reused`).
-    The credits can be held from `effective_at` until `expires_at`. `rolls_over` names a grant that
-    ends with this one, of which up to `rollover_max` free credits are added to the new one; what
-    is held or was charged of it goes when it comes back.
+    The credits can be held from `effective_at` until `expires_at`. `rolls_over` names a grant of
+    the account that ends with this one, of which up to `rollover_max` free credits are added to the
+    new one; what is held or was charged of it goes when it comes back.
     """
 
     amount: Annotated[int, Meta(ge=1, le=CREDITS_MAX)]

@@ -64,6 +64,7 @@ VERBS: dict[str, Document] = {
     "refunds": {"hold_id": _HOLD},
     "books": {"period": "2020-01"},
 }
+NO_GRANT = "grant_" + 32 * "0"
 QUIET_WHEN_CLOSED = {"close"}
 FIND_NO_HOLD_FIRST = {"refunds"}
 """What was charged is looked for before the account's state is asked."""
@@ -92,7 +93,9 @@ ROWS = [
     Row("400 invalid_input /rollover_max", "grants", GRANT | {"rollover_max": -1}),
     Row("400 invalid_input /expires_at", "grants", GRANT | {"expires_at": LONG_AGO}, ("full",)),
     Row("400 invalid_input /amount", "grants", GRANT | {"amount": CREDITS_MAX}, ("full",)),
-    Row("429 limit_reached grants_max", "grants", GRANT, ("full",)),
+    Row("429 limit_reached grants_max", "grants",
+        GRANT | {"rolls_over": NO_GRANT}, ("full",)),
+    Row("400 invalid_input /rolls_over", "grants", GRANT | {"rolls_over": NO_GRANT}),
     Row("409 reference_reused /amount", "grants", GRANT | {"source_ref": "old"}, ("full",)),
     Row("400 invalid_input /amount", "grants", GRANT | {"source_ref": "old", "amount": 0}),
     Row("404 not_found", "grants/{grant}/void", {}, ("spent", "full")),

@@ -67,6 +67,22 @@ async def test_no_hold_carries_more_over_than_a_rollover_allows(books: Books) ->
     assert (comparison.complete, comparison.differences) == (True, ())
 
 
+async def test_what_another_grant_follows_is_one_that_the_account_had(books: Books) -> None:
+    """Also when all of it is spent; that of another account is none, and nothing is changed."""
+    new = {"amount": 100, "kind": "paid", "source_ref": "june", "rollover_max": 40}
+    theirs = (await books.api.get("/v1/account/grants", "other")).json()["items"][0]["id"]
+    before = (await books.api.get(books.path, "admin")).json()
+    refused = await books.post("grants", new | {"rolls_over": theirs})
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (400, "/rolls_over")
+    assert (await books.api.get(books.path, "admin")).json() == before
+    [spent] = await books.items("grants")
+    await books.captured(CREDITS)
+    assert await books.items("grants") == []
+    for _ in range(2):
+        account = await books.done("grants", new | {"rolls_over": spent["id"]})
+        assert (account["available"], account["expired"]) == (100, 0)
+
+
 async def test_adjustments_go_both_ways_once_each(books: Books) -> None:
     down = {"amount": -20, "source_ref": "ticket-9"}
     for _ in range(2):
