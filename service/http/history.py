@@ -23,6 +23,7 @@ from domain.ledger_events import (
     PeriodClosed,
     Slice,
 )
+from domain.reference import Terms
 from domain.task import Task
 from domain.task_events import (
     TaskCancelled,
@@ -61,6 +62,7 @@ _PARTS: dict[type[msgspec.Struct], dict[str, Prefix]] = {
     Grant: {"id": "grant"},
     MemberTask: {"task_id": "task"},
     MemberAgain: {"earlier": "task", "task_id": "task"},
+    Terms: {"rolls_over": "grant"},
 }
 _INPUTS = frozenset({"input"})
 """Of members they stand in the histories of their tasks."""
@@ -178,10 +180,10 @@ def _data(event: Event, *, operator: bool) -> dict[str, Any]:
 
 
 def _part(piece: msgspec.Struct) -> dict[str, Any]:
-    """One of several in an event, its ids in their public form."""
+    """A part of an event, its ids in their public form."""
     prefixes = _PARTS.get(type(piece), {})
     return {
-        name: public_id(prefixes[name], value) if name in prefixes else value
+        name: public_id(prefixes[name], value) if name in prefixes and value else value
         for name, value in msgspec.structs.asdict(piece).items()
         if name not in _INPUTS
     }
@@ -192,6 +194,8 @@ def _shown(name: str, value: object) -> Any:  # noqa: ANN401 - JSON
         return public_id(_PREFIXES[name], value)
     if isinstance(value, Raw):
         return value
+    if isinstance(value, Terms):
+        return _part(value)
     if isinstance(value, tuple):
         return [_part(piece) for piece in value]
     return msgspec.to_builtins(value, builtin_types=(datetime,))
