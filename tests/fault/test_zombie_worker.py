@@ -6,18 +6,20 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
+from uuid import UUID
 
 import psutil
 import pytest
 
+from domain.task import Task
 from tests.e2e.tallystick_process import Home, Running
 from tests.fault.books import Books
 from tests.fault.zombie_tasks import Deed, oversleeping
-from tests.integration.bus import CREDITS, ended, opened
+from tests.integration.bus import CREDITS, Bench, ended, opened
 
 pytestmark = pytest.mark.fault
 LOOK_SECONDS = 0.02
@@ -50,9 +52,9 @@ def stopped(process: Running) -> Iterator[None]:
         process.process.send_signal(signal.SIGCONT)
 
 
-def heard(home: Home, worker: Running) -> list[str]:
-    """What the worker's hook was told so far."""
-    files = home.folder.glob(f"oversleeping.*-{worker.process.pid}-*.heard")
+def heard(home: Home, worker: Running, task_id: UUID) -> list[str]:
+    """What the worker's hook was told of a task so far."""
+    files = home.folder.glob(f"{task_id}.*-{worker.process.pid}-*.heard")
     return [line for file in files for line in file.read_text().splitlines()]
 
 
@@ -64,56 +66,89 @@ def home(tmp_path: Path, database: str) -> Home:
 FILES = ("began", "go", "inherited", "enough")
 
 
+class Nights:
+    """One task for each deed, and the files by which it is told of and led."""
+
+    def __init__(self, home: Home, deeds: Sequence[Deed]) -> None:
+        self.deeds = deeds
+        self._folder = home.folder
+
+    def given(self, deed: Deed) -> dict[str, str]:
+        return {name: str(self._file(deed, name)) for name in FILES} | {"deed": deed}
+
+    async def until_all(self, name: str) -> None:
+        for deed in self.deeds:
+            await asyncio.to_thread(until, self._file(deed, name).exists, f"{name} of {deed}")
+
+    def tell_all(self, name: str) -> None:
+        for deed in self.deeds:
+            self._file(deed, name).touch()
+
+    def _file(self, deed: Deed, name: str) -> Path:
+        return self._folder / f"{deed}.{name}"
+
+
 @pytest.mark.parametrize(
-    ("deed", "heir", "told_to_stop"),
+    ("deeds", "heir", "told_to_stop"),
     [
-        *((deed, "at work", False) for deed in get_args(Deed)),
-        ("complete", "done", False),
+        (get_args(Deed), "at work", False),
+        (("complete",), "done", False),
         # The whole process is told to stop: it hands back what is not its own any more.
-        ("nothing", "at work", True),
+        (("nothing",), "at work", True),
     ],
+    ids=["all deeds", "heir done", "told to stop"],
 )
-async def test_whatever_it_does_is_refused_and_the_heirs_result_stands(
+async def test_whatever_it_does_is_refused_and_the_heirs_results_stand(
     home: Home,
     database: str,
-    deed: Deed,
+    deeds: Sequence[Deed],
     heir: str,
     told_to_stop: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    files = {name: home.folder / name for name in FILES}
+    nights = Nights(home, deeds)
     async with opened(database, [oversleeping]) as bench:
         with home.started("process"), home.started("work") as zombie:
-            given = {name: str(path) for name, path in files.items()} | {"deed": deed}
-            task_id = await bench.submit("oversleeping", given)
-            await asyncio.to_thread(until, files["began"].exists, "the first attempt")
+            task_ids = [await bench.submit("oversleeping", nights.given(deed)) for deed in deeds]
+            await nights.until_all("began")
             with home.started("work"):
                 with stopped(zombie):
-                    await asyncio.to_thread(until, files["inherited"].exists, "the heir")
+                    await nights.until_all("inherited")
                     if heir == "done":
-                        files["enough"].touch()
-                        await ended(bench, task_id)
+                        nights.tell_all("enough")
+                        await _all_ended(bench, task_ids)
                     before = Books(database).verify().events
-                    files["go"].touch()
+                    nights.tell_all("go")
                     if told_to_stop:
                         zombie.process.send_signal(signal.SIGTERM)
-                await asyncio.to_thread(
-                    until, lambda: "stalled" in heard(home, zombie), "the hook's word"
-                )
+                await _all_stalled(home, zombie, task_ids)
                 if not told_to_stop:
                     zombie.process.send_signal(signal.SIGTERM)
                 assert await asyncio.to_thread(zombie.process.wait, SECONDS_MAX) == 0
                 assert Books(database).verify().events == before, "nothing came of it"
-                files["enough"].touch()
-                task = await ended(bench, task_id)
-            assert heard(home, zombie) == ["active", "stalled"]
+                nights.tell_all("enough")
+                tasks = await _all_ended(bench, task_ids)
+            for task_id in task_ids:
+                assert heard(home, zombie, task_id) == ["active", "stalled"]
         Books(database).verify()
-        assert (task.status, task.attempt) == ("completed", 2)
-        assert bench.result(task_id) == {"attempt": 2}
-        assert bench.money() == (CREDITS - 3, 0, 3)
-        assert bench.topics(task_id) == [
-            "task.submitted",
-            "task.started",
-            "task.stalled",
-            "task.started",
-            "task.completed",
-        ]
+        assert [(task.status, task.attempt) for task in tasks] == [("completed", 2)] * len(tasks)
+        assert bench.money() == (CREDITS - 3 * len(tasks), 0, 3 * len(tasks))
+        for task_id in task_ids:
+            assert bench.result(task_id) == {"attempt": 2}
+            assert bench.topics(task_id) == [
+                "task.submitted",
+                "task.started",
+                "task.stalled",
+                "task.started",
+                "task.completed",
+            ]
+
+
+async def _all_ended(bench: Bench, task_ids: Sequence[UUID]) -> list[Task]:
+    return [await ended(bench, task_id) for task_id in task_ids]
+
+
+async def _all_stalled(home: Home, worker: Running, task_ids: Sequence[UUID]) -> None:
+    def told() -> bool:
+        return all("stalled" in heard(home, worker, task_id) for task_id in task_ids)
+
+    await asyncio.to_thread(until, told, "the hook's word")

@@ -63,8 +63,8 @@ async def _go_on(deed: Deed, context: Context) -> None:
 
 
 def note(notice: Notice) -> None:
-    """Add what a worker of the test's folder hears to a file of its name."""
-    with Path(f"{notice.task.type}.{notice.worker}.heard").open("a") as heard:
+    """Add what a worker of the test's folder hears of a task to a file of both their names."""
+    with Path(f"{notice.task.id}.{notice.worker}.heard").open("a") as heard:
         heard.write(f"{notice.moment}\n")
 
 
