@@ -4,7 +4,8 @@
 .DELETE_ON_ERROR:
 .PHONY: help run test test-nightly check verify generate format bench bench-peers clean
 
-JOBS ?= 2
+# On two cores: a good part of the tests' time is spent waiting, for a lease or a killed server.
+JOBS ?= 3
 ARGS ?=
 UV_VERSION := >=0.13,<0.14
 BIN := .venv/bin
