@@ -38,6 +38,10 @@ class AttemptState(NamedTuple):
         """
         return token > self.token or (token == self.token and self.status in _WANTING)
 
+    def works(self, token: int) -> bool:
+        """Whether the attempt of that token is at work."""
+        return self.wants(token) and not (token == self.token and self.status == "completed")
+
 
 def attempt_of(key: str) -> AttemptId | None:
     """The attempt that stored an object, by its key; None for a key of another form."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import S3Store
+from obstore.store import LocalStore, S3Store
 
+from adapters.half_objects import drop_halves
 from adapters.measured_stream import MeasuredStream
 from adapters.object_key import is_object_key, object_key
 from adapters.object_store_url import open_store
@@ -155,6 +157,39 @@ class ObjectStorage:
                 yield [StoredObject(item["path"], item["size"]) for item in page]
         except (BaseError, OSError) as error:
             raise Unavailable("Object storage cannot be reached.") from error
+
+    async def delete(self, keys: Sequence[str]) -> int:
+        """Delete these objects; how many, where the store tells who deleted an object.
+
+        A bucket does not: there, all count. Raises `Unavailable`.
+        """
+        try:
+            if isinstance(self._store, LocalStore):
+                return sum([await self._delete_file(key) for key in keys])
+            for at in range(0, len(keys), DELETE_BATCH_OBJECTS):
+                await obstore.delete_async(self._store, keys[at : at + DELETE_BATCH_OBJECTS])
+        except (BaseError, OSError) as error:
+            raise Unavailable("Object storage cannot be reached.") from error
+        return len(keys)
+
+    async def _delete_file(self, key: str) -> bool:
+        """A folder that misses one of many does not tell what became of the others."""
+        try:
+            await obstore.delete_async(self._store, key)
+        except FileNotFoundError:
+            return False
+        return True
+
+    async def drop_halves(self, prefix: str, token: int) -> tuple[int, int]:
+        """Remove what attempts up to `token`, if they were killed, left of objects they stored.
+
+        `prefix` is their task's; returns files and bytes. Only a folder shows them to us: parts of
+        uploads to a bucket are for its own lifecycle rules.
+        """
+        if not isinstance(self._store, LocalStore) or not is_object_key(prefix):
+            return 0, 0
+        folder = Path(unquote(urlsplit(self._url).path), prefix)
+        return await asyncio.to_thread(drop_halves, folder, token)
 
     async def delete_prefix(self, prefix: str) -> int:
         """Delete every object below the folder `prefix`; returns how many. Raises `Unavailable`.

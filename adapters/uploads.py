@@ -6,7 +6,7 @@ import asyncio
 import mimetypes
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from io import FileIO
 from itertools import islice
@@ -41,7 +41,7 @@ class Uploads:
     """The folder that uploads arrive in. Symbolic links work as long as they stay inside it."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     async def copy(
         self, path: str, target: Path, *, size_bytes_max: int, report: Report | None = None
@@ -71,13 +71,40 @@ class Uploads:
         """
         return await asyncio.to_thread(self._folder_bytes, name)
 
+    async def older_than(self, seconds_since_epoch: float) -> list[Path]:
+        """Uploads that arrived, and were changed last, before then; at most `FILES_COUNTED_MAX`.
+
+        A file may bring an old time of its last change along: when it came here counts as well.
+        """
+        return await asyncio.to_thread(self._older_than, seconds_since_epoch)
+
+    def _older_than(self, seconds: float) -> list[Path]:
+        files = islice(files_below(self.folder.resolve()), FILES_COUNTED_MAX)
+        return [path for path, of in files if max(of.st_mtime, of.st_ctime) < seconds]
+
+    async def remove(self, paths: Sequence[Path]) -> tuple[int, int]:
+        """Remove these uploads; how many of them there were, and their bytes.
+
+        Who has one open reads it to its end. What cannot be removed is left.
+        """
+        return await asyncio.to_thread(self._remove, paths)
+
+    def _remove(self, paths: Sequence[Path]) -> tuple[int, int]:
+        removed = size_bytes = 0
+        for path in paths:
+            with suppress(OSError):
+                size = path.lstat().st_size
+                path.unlink()
+                removed, size_bytes = removed + 1, size_bytes + size
+        return removed, size_bytes
+
     def _folder_bytes(self, name: str) -> int:
-        files = islice(files_below(self._folder / name), FILES_COUNTED_MAX)
+        files = islice(files_below(self.folder / name), FILES_COUNTED_MAX)
         return sum(status.st_size for _, status in files)
 
     def _open(self, path: str) -> FileIO:
         try:
-            return FileIO(_open_beneath(self._folder, path), "r")
+            return FileIO(_open_beneath(self.folder, path), "r")
         except (OSError, ValueError, RuntimeError) as error:
             raise TaskFailure("param_error", "There is no such upload.") from error
 

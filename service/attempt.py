@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import shutil
-import tempfile
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from adapters.queue import Heartbeat
+from adapters.scratch_folder import make_scratch_folder
 from domain.classification import classify
 from domain.cleaning import clean_count, clean_json, clean_text
 from domain.errors import InvalidInput, UnknownTaskType
@@ -76,7 +76,7 @@ class Attempt:
     def folder(self) -> Path:
         """An empty scratch folder, made when it is first asked for and gone with the attempt."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="attempt-", dir=self._scratch))
+            self._folder = make_scratch_folder(self.task_id, self._token, self._scratch)
         return self._folder
 
     async def clear(self) -> None:

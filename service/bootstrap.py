@@ -45,6 +45,7 @@ from service.gates import Gates
 from service.group_kinds import GroupKinds
 from service.groups import Groups
 from service.handlers import KINDS, SHIPPED
+from service.handlers.cleanup_temp import cleanup_temp
 from service.handlers.update_quota import update_quota
 from service.holds import Holds
 from service.hooks import Hook, Hooks, load_hooks
@@ -58,6 +59,7 @@ from service.quotes import Quotes
 from service.schedules import ScheduleLimits, Schedules
 from service.settings import Settings
 from service.task_types import TaskTypes, discover
+from service.upkeep import DAY_SECONDS, HOUR_SECONDS, Upkeep, UpkeepLimits
 from service.worker import Worker, WorkerLimits
 from tallystick.handler import Handler
 
@@ -96,6 +98,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     keys: ApiKeys
     storage: ObjectStorage
     quota: Quota
+    upkeep: Upkeep
     fetch: Downloads
     signing_secrets: SigningSecrets
     deliver: SignedDelivery
@@ -178,8 +181,9 @@ async def open_service(
         uploads = Uploads(settings.data_folder / "uploads")
         stored = StoredBytes(pool)
         quota = Quota(stored, storage, uploads, plans, pool)
-        upkeep = (update_quota(quota),)
-        types = TaskTypes([*SHIPPED, *upkeep, *discover(settings.handlers), *handlers])
+        upkeep = Upkeep(pool, storage, uploads, clock.now, limits=_upkeep_limits(settings))
+        own = (update_quota(quota), cleanup_temp(upkeep))
+        types = TaskTypes([*SHIPPED, *own, *discover(settings.handlers), *handlers])
         documents = Documents(pool)
         pricing = Pricing(types, prices, PublishedPrices(documents))
         bus = CommandBus(
@@ -234,6 +238,7 @@ async def open_service(
             keys=ApiKeys(pool, cache_seconds=settings.key_cache_seconds),
             storage=storage,
             quota=quota,
+            upkeep=upkeep,
             fetch=Downloads(
                 guard,
                 uploads=uploads,
@@ -248,6 +253,14 @@ async def open_service(
 def _schedule_limits(settings: Settings) -> ScheduleLimits:
     return ScheduleLimits(
         schedules_max=settings.schedules_max, skips_max=settings.schedule_skips_max
+    )
+
+
+def _upkeep_limits(settings: Settings) -> UpkeepLimits:
+    return UpkeepLimits(
+        leftover_seconds=settings.leftover_hours * HOUR_SECONDS,
+        upload_seconds=settings.unused_upload_days * DAY_SECONDS,
+        removals_max=settings.cleanup_removals_max,
     )
 
 

@@ -16,8 +16,8 @@ from adapters.decision import Committed, Cursor, States
 from adapters.documents import find_due
 from adapters.schedules import find_schedules_of
 from domain import ledger, metering, schedule
-from domain.aggregate import SCHEDULES, Stream
-from domain.errors import InvalidInput, LimitReached, NotFound
+from domain.aggregate import LEDGERS, SCHEDULES, Stream
+from domain.errors import InvalidInput, LimitReached, NotFound, OperatorsOnly
 from domain.event import Event, Metadata
 from domain.ledger import CreditLedger
 from domain.schedule import DeleteSchedule, PauseSchedule, ResumeSchedule, Schedule
@@ -25,6 +25,7 @@ from domain.task import PRIORITIES
 from service.command import Once, Origin
 from service.command_bus import CommandBus
 from service.identifiers import new_id
+from service.ownership import account_in
 from service.submission import Submission
 from service.task_types import TaskTypes
 
@@ -71,6 +72,7 @@ class Schedules:
         times = cron_times(new.cron, new.zone)
         command = self._create_command(new)
         stream = Stream(SCHEDULES, new.schedule_id)
+        operator = self._types.named(new.type).operator
         present: list[Stream] = []
         find = find_schedules_of(new.account_id, self._limits.schedules_max)
 
@@ -80,9 +82,19 @@ class Schedules:
 
         def decide(states: States, meta: Metadata) -> Sequence[Event]:
             self._guard_number(states, present, new.account_id)
+            if operator:
+                self._guard_operator(states, new)
             return schedule.decide(states[new.schedule_id], command, times, meta)
 
-        return await self._bus.execute(decide, origin, new=(stream,), find=remember, once=once)
+        streams = (Stream(LEDGERS, new.account_id),) if operator else ()
+        return await self._bus.execute(
+            decide, origin, streams=streams, new=(stream,), find=remember, once=once
+        )
+
+    def _guard_operator(self, states: States, new: NewSchedule) -> None:
+        account = account_in(states, new.account_id)
+        if not self._bus.plans.named(account.balance.plan).operator:
+            raise OperatorsOnly(new.type)
 
     def _create_command(self, new: NewSchedule) -> schedule.CreateSchedule:
         return schedule.CreateSchedule(

@@ -282,6 +282,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = ()
 
+    leftover_hours: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=8_760,
+            description="How long scratch files and objects of ended attempts are let be before a"
+            " task of type `cleanup_temp` removes them.",
+        ),
+    ] = 24.0
+    unused_upload_days: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=36_500,
+            description="How old an upload gets before such a task removes it, unless a live task,"
+            " group or a schedule names it.",
+        ),
+    ] = 30.0
+    cleanup_removals_max: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000, description="Files and objects that one such task removes."),
+    ] = 10_000
+
     download_bytes_max: Annotated[
         int, Meta(ge=1, le=1_024 * GIB, description="Largest media file that is downloaded.")
     ] = 2 * GIB

@@ -486,6 +486,8 @@ class TaskType(msgspec.Struct, frozen=True, kw_only=True):
     attempt_seconds_max: int = 0
     cache_seconds: int | None = None
     cache_price_credits: int | None = None
+    stores: bool = False
+    operator: bool = False
     input_schema: dict[str, Any] | None = None
     output_schema: dict[str, Any] | None = None
 

@@ -175,6 +175,7 @@ SUBMISSIONS: Mapping[str, object] = MappingProxyType(
         "generate_thumbnail": {"url": "https://example.com/clip.mp4", "at_seconds": 12.5},
         "download_video": {"url": "https://example.com/clip.mp4", "size_bytes_max": 200_000_000},
         "update_quota": {},
+        "cleanup_temp": {},
     }
 )
 """An input of each shipped task type."""

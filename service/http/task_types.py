@@ -22,7 +22,8 @@ class TaskType(msgspec.Struct, frozen=True, kw_only=True):
 
     The seconds bound one attempt, the wait for the first start, and all attempts from then on.
     A result of at most `cache_seconds` is reused for the same input, which costs
-    `cache_price_credits`; null reuses none.
+    `cache_price_credits`; null reuses none. One that `stores` is refused to an account that stores
+    as much as its plan allows, one for the `operator` to all accounts but those of operators.
     """
 
     name: str
@@ -36,6 +37,8 @@ class TaskType(msgspec.Struct, frozen=True, kw_only=True):
     run_seconds_max: int
     cache_seconds: int | None
     cache_price_credits: int | None
+    stores: bool
+    operator: bool
     input_schema: dict[str, Any] | None
     output_schema: dict[str, Any] | None
 
@@ -82,6 +85,8 @@ def _task_type(pricing: Pricing, handler: Handler) -> TaskType:
         run_seconds_max=handler.run_seconds_max,
         cache_seconds=handler.cache_seconds,
         cache_price_credits=reused,
+        stores=handler.stores,
+        operator=handler.operator,
         input_schema=_schema(handler.input_type),
         output_schema=_schema(handler.output_type),
     )

@@ -368,3 +368,25 @@ async def test_memory_is_bounded_for_a_quarter_of_a_gigabyte(
     measured = json.loads(result.stdout)
     assert measured["sha256"] == hashlib.sha256(b"x" * (256 * 1024 * 1024)).hexdigest()
     assert measured["growth_mib"] < 96, "about PART_BYTES x (PARTS_IN_FLIGHT_MAX + 1), and slack"
+
+
+async def test_what_lies_below_a_folder_is_listed_whole_and_deleted_by_name(
+    storage: ObjectStorage,
+) -> None:
+    for key in ("a/b/1", "a/b/c/2", "a/bc/3"):
+        await storage.put(key, key.encode() * 2, content_type="text/plain")
+    listed = [one async for page in storage.pages("a/b") for one in page]
+    assert sorted(listed) == [("a/b/1", 10), ("a/b/c/2", 14)]
+
+    await storage.delete(["a/b/1", "a/b/gone", "a/b/c/2"])
+    assert [one async for page in storage.pages("a") for one in page] == [("a/bc/3", 12)]
+    assert await storage.delete([]) == 0
+    with pytest.raises(ValueError, match="no prefix"):
+        [page async for page in storage.pages("")]
+
+
+async def test_a_folder_tells_how_much_of_what_was_to_go_was_there(tmp_path: Path) -> None:
+    storage = ObjectStorage(tmp_path / "objects")
+    await storage.put("a/1", b"1", content_type="text/plain")
+    assert await storage.delete(["a/gone", "a/1"]) == 1
+    assert await storage.delete(["a/1"]) == 0
