@@ -51,7 +51,7 @@ from service.holds import Holds
 from service.hooks import Hook, Hooks, load_hooks
 from service.ledgers import Ledgers
 from service.price_files import load_plans, load_prices
-from service.pricing import Pricing
+from service.pricing import Pricing, note_strangers
 from service.publications import Publications, PublishedPrices
 from service.push import Push
 from service.quota import BoundedObjects, Quota
@@ -186,6 +186,7 @@ async def open_service(
         types = TaskTypes([*SHIPPED, *own, *discover(settings.handlers), *handlers])
         documents = Documents(pool)
         pricing = Pricing(types, prices, PublishedPrices(documents))
+        note_strangers(prices, types)
         bus = CommandBus(
             committer, types, ReusableResults(pool), plans=plans, pricing=pricing, stored=stored
         )

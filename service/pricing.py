@@ -170,6 +170,12 @@ class Pricing:
         return self._earlier[version]
 
 
+def note_strangers(prices: PriceList, types: TaskTypes) -> None:
+    """Tell the operator of prices for types that are not here: maybe a slip in a name."""
+    if strangers := sorted(prices.types.keys() - set(types.names)):
+        _log.warning("prices.unknown_types", version=prices.version, types=strangers)
+
+
 def quantities_of(handler: Handler, task_input: msgspec.Struct, result: Raw) -> Quantities | None:
     """What the type measures of its result (JSON); None where it does not, or fails at it.
 

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner
+from structlog.testing import capture_logs
 
 from adapters.documents import DocumentFilter
 from domain.ledger_events import CreditsCaptured, CreditsHeld
@@ -258,6 +259,18 @@ async def test_prices_that_can_never_be_told_are_refused_at_the_start(
     with pytest.raises(BadSetting, match=r"types\.film\.units"):
         async with open_service(chosen, handlers=[silent]):
             pass
+
+
+async def test_prices_of_a_type_that_is_not_there_are_noted(database: str, tmp_path: Path) -> None:
+    """A slip in the name would leave the type at the price that it declares, unnoticed."""
+    chosen = Settings(database_url=database, data_folder=tmp_path, **tariff(tmp_path))
+    noted = []
+    for handlers in ([], [film]):
+        with capture_logs() as logs:
+            async with open_service(chosen, handlers=handlers):
+                pass
+        noted.append([log["types"] for log in logs if log["event"] == "prices.unknown_types"])
+    assert noted == [[["film"]], []]
 
 
 async def test_a_quote_says_what_the_submission_then_does(api: Api) -> None:
