@@ -107,7 +107,8 @@ class Attempt:
     ) -> None:
         """Keep the newest progress for the next heartbeat. Raises `TaskCancelled`.
 
-        What cannot be kept is left out: a bad report costs nobody a lease.
+        What cannot be kept is left out: a bad report costs nobody a lease. Others have their turn
+        meanwhile: a handler that awaits nothing else would hold up all heartbeats.
         """
         self._guard()
         self._news = Heartbeat(
@@ -118,6 +119,7 @@ class Attempt:
             completed=clean_count(completed),
             total=clean_count(total),
         )
+        await asyncio.sleep(0)
 
     @property
     def has_news(self) -> bool:

@@ -199,3 +199,21 @@ async def test_a_heartbeat_that_fails_costs_no_task_its_lease(
         assert calls > 1
         assert [line["event"] for line in logs if line["log_level"] == "error"] == ["leases.failed"]
         assert bench.task(task_id).status == "completed"
+
+
+@handler("talkative", price_credits=PRICE, attempts_max=1)
+async def talkative(which: Which, context: Context) -> Anything:
+    """Awaits nothing but its own reports."""
+    turn = asyncio.Event()
+    asyncio.get_running_loop().call_soon(turn.set)
+    for percent in range(99):
+        await context.progress(percent)
+    return Anything(turn.is_set())
+
+
+async def test_who_awaits_only_its_own_reports_leaves_the_others_their_turn(database: str) -> None:
+    """Else it holds up the heartbeats of all tasks of its worker, and does not hear its cancel."""
+    async with opened(database, [talkative]) as bench:
+        task_id = await bench.submit("talkative")
+        await bench.worker().run(until_idle=True)
+        assert bench.result(task_id) == {"value": True}
