@@ -15,7 +15,7 @@ from adapters.past_ledgers import PastLedger
 from adapters.pool import fetch
 from adapters.sql import statement
 from domain.balance import AccountStatus, Balance
-from domain.errors import NotFound
+from domain.errors import InvalidInput, NotFound
 from domain.event import CREDITS_MAX, TEXT_LENGTH_MAX, Count, Credits, Name, Timestamp
 from domain.ledger import GRANT_PRIORITY_DEFAULT, GrantCredits
 from domain.ledger_events import GrantKind
@@ -204,6 +204,8 @@ async def get_own_account(call: Call, query: AsOfQuery) -> Answer:
 async def open_account(call: Call, given: NewAccount) -> Answer:
     """Open an account without credits."""
     account_id = parse_id("acct", given.id) if given.id else new_id()
+    if account_id.int == 0:
+        raise InvalidInput("The id cannot be taken.", ("/id", "must not be all zeros"))
     reply = await call.once(
         lambda once: call.service.bus.open_account(
             account_id,

@@ -94,6 +94,10 @@ async def test_an_account_is_opened_once_under_its_id(api: Api) -> None:
     assert (again.status_code, again.json()["code"]) == (409, "already_exists")
 
 
+NOBODY = "acct_" + 32 * "0"
+"""Before which no list begins: it would be in none."""
+
+
 async def test_bad_accounts_and_grants_are_refused(api: Api) -> None:
     grants = f"/v1/accounts/{api.account_id}/grants"
     for path, body, pointer in (
@@ -102,6 +106,7 @@ async def test_bad_accounts_and_grants_are_refused(api: Api) -> None:
         ("/v1/accounts", {"plan": "standard", "reason": " "}, "/reason"),
         ("/v1/accounts", {"plan": "golden", "reason": "r"}, "/plan"),
         ("/v1/accounts", {"plan": "standard", "id": "7", "reason": "r"}, "/id"),
+        ("/v1/accounts", {"plan": "standard", "id": NOBODY, "reason": "r"}, "/id"),
         ("/v1/accounts", {"plan": "standard", "name": "", "reason": "r"}, "/name"),
         (grants, GRANT | {"amount": 0}, "/amount"),
         (grants, GRANT | {"amount": 2**53}, "/amount"),
