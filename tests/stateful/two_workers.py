@@ -7,7 +7,7 @@ one after the other would, in either order.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -199,7 +199,7 @@ async def play(world: World, course: Sequence[tuple[Step, ...]]) -> None:
     lease = Lease()
     for turn in course:
         tokens = lease.tokens
-        told = await asyncio.gather(*(world.do(step, tokens[step.worker]) for step in turn))
+        told = await _both_to_their_ends(world.do(step, tokens[step.worker]) for step in turn)
         standing = await world.standing()
         lease = _explained(lease, turn, told, standing)
     facts = await world.facts()
@@ -209,6 +209,16 @@ async def play(world: World, course: Sequence[tuple[Step, ...]]) -> None:
     assert facts.count("credits.held") == runs
     assert facts.count("credits.captured") + facts.count("credits.released") == ends
     assert facts.count("credits.captured") == facts.count("task.completed")
+
+
+async def _both_to_their_ends(deeds: Iterable[Awaitable[str]]) -> list[str]:
+    """Leave none behind that goes on while the next course begins; raises a first error."""
+    told: list[str] = []
+    for came in await asyncio.gather(*deeds, return_exceptions=True):
+        if isinstance(came, BaseException):
+            raise came
+        told.append(came)
+    return told
 
 
 def _explained(
