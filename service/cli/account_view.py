@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from service.cli.output import print_fields, print_table, say
 from tallystick.models import Account, Grant, Hold
 
-_APART = {"as_of", "limits"}
+_APART = {"as_of", "limits", "storage"}
 
 
 def show_account(account: Account) -> None:
@@ -21,6 +21,9 @@ def show_account(account: Account) -> None:
         shown["tasks that day" if account.as_of else "tasks today"] = (
             f"{daily.used} of {daily.maximum}"
         )
+    if account.storage is not None:
+        stored, bytes_max = account.storage.stored_bytes, account.storage.stored_bytes_max
+        shown["stored bytes"] = f"{stored}" if bytes_max is None else f"{stored} of {bytes_max}"
     print_fields(shown)
     if account.as_of is not None:
         _show_past(account)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ def test_a_task_goes_its_way_by_commands_alone(home: Home) -> None:
     assert submitted.json["credits"]["held"] == 3
 
     assert home.run("balance", "--json").json["held"] == 3
+    assert re.search(r"^stored bytes +0$", home.run("balance").out, re.MULTILINE)
     listed = home.run("task", "list", "--status", "queued", "--status", "running", "--json")
     assert [task["id"] for task in listed.json_lines] == [task_id]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import msgspec
 import pytest
 from msgspec import Raw
 
+from service.hooks import Notice
 from service.http.examples import SUBMISSIONS
 from tests.integration.bus import working
 from tests.integration.http.api import CREDITS, Api, running_api
@@ -53,6 +56,35 @@ async def test_a_downloaded_video_is_charged_by_what_came(api: Api, web: MediaSe
     assert video["key"].endswith("/1/video.mp4")
     stored = [chunk async for chunk in await api.service.storage.open(video["key"])]
     assert b"".join(stored) == CLIP.read_bytes()
+
+
+async def test_a_cancellation_is_heard_while_the_server_says_nothing(
+    database: str, tmp_path: Path, web: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    seen: asyncio.Queue[Notice] = asyncio.Queue()
+
+    async def hear(notice: Notice) -> None:
+        if notice.moment == "progress":
+            seen.put_nowait(notice)
+
+    settings = {"allow_loopback_urls": True, "lease_seconds": 10, "heartbeat_seconds": 0.1}
+    async with running_api(database, tmp_path, **settings) as api:
+        body = {"type": "download_video", "input": {"url": web.url("/stall-body")}}
+        path = f"/v1/tasks/{(await api.post('/v1/tasks', body)).json()['id']}"
+        async with working(api.service.worker(hooks=[hear])):
+            progress = (await seen.get()).progress
+            assert progress is not None
+            assert (progress.message, progress.total) == ("Downloading", 4_000_000)
+            assert 0 < (progress.completed or 0) <= 3_000_000
+            assert (await api.post(f"{path}/cancel", {})).status_code == 202
+            task = (await api.get(path, prefer="wait=30")).json()
+        assert task["status"] == "cancelled"
+        assert await api.balance() == (CREDITS, 0, 0)
+    left = [*scratch.iterdir(), *(tmp_path / "objects").rglob("*")]
+    assert left == []
 
 
 async def test_what_is_no_video_costs_nothing_and_is_not_tried_again(
