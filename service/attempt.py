@@ -7,6 +7,7 @@ import math
 import shutil
 import traceback
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, get_args
 from uuid import UUID
@@ -24,6 +25,7 @@ from domain.failure import Failure, FailureType, failure
 from domain.retry import RETRY_AFTER_SECONDS_MAX
 from domain.task import Task
 from service.containment import handler_at_work
+from service.handler_threads import in_thread
 from tallystick.handler import Fetch, Handler, HandlerFunction, Objects, TaskCancelled, TaskFailure
 
 RESULT_BYTES_MAX = 512 * 1024
@@ -167,7 +169,7 @@ async def perform(handler: Handler, task_input: msgspec.Struct, attempt: Attempt
     async with asyncio.timeout(handler.attempt_seconds_max):
         if handler.threaded:
             context = ThreadAttempt(attempt, asyncio.get_running_loop())
-            result = await asyncio.to_thread(_called, handler.function, task_input, context)
+            result = await in_thread(partial(_called, handler.function, task_input, context))
         else:
             with handler_at_work():
                 result = await handler.function(task_input, attempt)

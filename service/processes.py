@@ -24,6 +24,7 @@ from adapters.pool import fetch
 from domain.errors import AdapterError, TallystickError, Unavailable
 from service.bootstrap import Service
 from service.garbage import calm_garbage_collection
+from service.handler_threads import await_handler_threads, handler_threads
 from service.sweeps import PURGE_KEYS_MAX, sweeps_of
 
 WATCH_SECONDS = 1.0
@@ -298,12 +299,20 @@ def run_process(main: Callable[[], Awaitable[int]]) -> int:
 
 
 async def _leave_threads(status: int) -> None:
-    """Wait for threads a little; Python itself would wait for them without a limit."""
-    ending = asyncio.ensure_future(asyncio.get_running_loop().shutdown_default_executor())
+    """Wait for threads a little.
+
+    Python itself would wait for some of them without a limit, and not at all for others.
+    """
+    ending = asyncio.ensure_future(_threads_ended())
     done, _ = await asyncio.wait([ending], timeout=THREADS_SECONDS_MAX)
-    if not done:
+    if not done or handler_threads():
         _log.warning("process.threads_left")
         _exit_now(status)
+
+
+async def _threads_ended() -> None:
+    await asyncio.to_thread(await_handler_threads, THREADS_SECONDS_MAX)
+    await asyncio.get_running_loop().shutdown_default_executor()
 
 
 def _exit_now(status: int) -> NoReturn:
