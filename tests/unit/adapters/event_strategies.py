@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -44,9 +45,16 @@ def events(event_type: type[Event]) -> st.SearchStrategy[Event]:
     return _structs(event_type)
 
 
-def _structs(struct_type: type) -> st.SearchStrategy[Any]:
+@cache
+def _fields_of(struct_type: type) -> inspect.StructType:
     info = inspect.type_info(struct_type)
     assert isinstance(info, inspect.StructType)
+    return info
+
+
+@cache
+def _structs(struct_type: type) -> st.SearchStrategy[Any]:
+    info = _fields_of(struct_type)
     fields = {field.name: _values(field.type) for field in info.fields}
     return st.builds(struct_type, **fields)
 
@@ -98,7 +106,7 @@ def leaves(type_: inspect.Type, path: str = "") -> Iterator[tuple[str, inspect.T
 
 def breaking(event: Event) -> Iterator[tuple[str, Event]]:
     """`event` with one bound broken at a time, anywhere in it, and the path of what was broken."""
-    yield from _breaking(event, inspect.type_info(type(event)), "")
+    yield from _breaking(event, _fields_of(type(event)), "")
 
 
 def _breaking(value: Any, type_: inspect.Type, path: str) -> Iterator[tuple[str, Any]]:
