@@ -78,7 +78,7 @@ async def test_over_a_rotation_both_secrets_sign_and_then_only_the_new_one(
     assert len({one.current for one in made}) == 1, "by whoever comes first"
 
     rotated = await secrets.rotate(name, 600)
-    receiver.script += [answers("500 Internal Server Error")] * 2
+    receiver.script += [answers("400 Bad Request")] * 2
     await submit(api)
     await push(api)
 
