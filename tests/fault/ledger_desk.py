@@ -261,6 +261,7 @@ CASES = {
         _roll_over,
         (*_DUE, "credits.expired", "credits.granted", "credits.low", "reference.used"),
         (30, 0, 0, 70, 0, 0),
+        under_lock=True,
     ),
     "void": Case(_owing, _void, ("credits.voided", "credits.exhausted"), (0, 15, 0, 0, 15, 0)),
     "change plan": Case(

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from domain import ledger, ledger_holds, ledger_machines, ledger_settlement, metering
-from domain.event import Event, Metadata
+from domain.event import Event
 from domain.ledger import CaptureHold, CreditLedger, HoldCredits, RefundCapture, ReleaseHold
 from domain.ledger_book import Book
 from domain.ledger_events import CreditsCaptured, CreditsHeld, CreditsReleased, PlanChanged, Slice
@@ -190,8 +190,8 @@ def settled_without_what_was_due(patch: Patch) -> None:
     """What a task's end gives back to a grant that is gone stays there, to be spent."""
     once = ledger.decide
 
-    def forgetful(state: Any, command: Any, meta: Metadata) -> tuple[Event, ...]:
-        events = once(state, command, meta)
+    def forgetful(state: Any, command: Any, *given: Any) -> tuple[Event, ...]:
+        events = once(state, command, *given)
         if not isinstance(command, CaptureHold | ReleaseHold):
             return events
         ends = [n for n, e in enumerate(events) if getattr(e, "hold_id", None) == command.hold_id]
