@@ -20,8 +20,15 @@ def guard_time(at: datetime) -> None:
         raise ValueError(f"must be from {TIME_FIRST:%Y-%m-%d} to {TIME_LAST:%Y-%m-%d} (UTC)")
 
 
-def unusable_times(given: Struct, below: str = "") -> Iterator[tuple[str, str]]:
-    """Where in what was sent (JSON pointers below `below`) a time cannot be used, and why."""
+def unusable_times(given: Struct) -> list[tuple[str, str]]:
+    """Where in what was sent (JSON pointers) a time cannot be used, and why."""
+    for field, _ in _timed(type(given)):
+        if getattr(given, field) is not None:
+            return [*_unusable(given, "")]
+    return []
+
+
+def _unusable(given: Struct, below: str) -> Iterator[tuple[str, str]]:
     for field, name in _timed(type(given)):
         value = getattr(given, field)
         if isinstance(value, datetime):
@@ -30,7 +37,7 @@ def unusable_times(given: Struct, below: str = "") -> Iterator[tuple[str, str]]:
             except ValueError as error:
                 yield f"{below}/{name}", str(error)
         elif isinstance(value, Struct):
-            yield from unusable_times(value, f"{below}/{name}")
+            yield from _unusable(value, f"{below}/{name}")
 
 
 @cache

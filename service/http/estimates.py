@@ -14,11 +14,13 @@ from adapters.pool import Pool, fetch
 from adapters.sql import statement
 from adapters.standing import WAITING_TASKS_MAX, Waiting, waiting
 from domain.errors import Unavailable
+from domain.task import PRIORITIES
 from service.http.throttle import QueuePlace, seconds_until
 
 LATEST_TASKS = 1_000
 REFRESH_SECONDS = 10.0
 SECONDS_MIN, SECONDS_MAX, SECONDS_UNKNOWN = 1, 300, 5
+_NOBODY_WAITS = QueuePlace(position=0, precision="about", starts_in_seconds=None)
 _log = structlog.get_logger(__name__)
 
 
@@ -38,7 +40,7 @@ class Estimates:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._medians: dict[str, _Medians] = {}
-        self._waiting: dict[str, list[Waiting]] | None = None
+        self._places: dict[tuple[str, int], QueuePlace] | None = None
         self._asked = asyncio.Event()
 
     def seconds(
@@ -68,17 +70,9 @@ class Estimates:
         All of its own priority count as before it: in turn with other accounts it may come earlier.
         """
         self._asked.set()
-        if self._waiting is None:
+        if self._places is None:
             return None
-        lines = self._waiting.get(type_, ())
-        ahead = [line.tasks for line in lines if line.priority <= priority]
-        pace = next((line.pace for line in lines), None)
-        counted = sum(min(tasks, WAITING_TASKS_MAX) for tasks in ahead)
-        return QueuePlace(
-            position=counted,
-            precision="at_least" if max(ahead, default=0) > WAITING_TASKS_MAX else "about",
-            starts_in_seconds=seconds_until(counted, pace),
-        )
+        return self._places.get((type_, priority), _NOBODY_WAITS)
 
     async def run(self) -> None:
         """For ever: read anew, while somebody asks."""
@@ -96,7 +90,27 @@ class Estimates:
         query = statement("select_task_durations")
         rows = await fetch(self._pool, query, {"tasks": LATEST_TASKS})
         self._medians = {type_: _Medians(whole, ran) for type_, whole, ran in rows}
-        lines: dict[str, list[Waiting]] = {}
-        for line in await waiting(self._pool):
-            lines.setdefault(line.type, []).append(line)
-        self._waiting = lines
+        self._places = _places(await waiting(self._pool))
+
+
+def _places(lines: list[Waiting]) -> dict[tuple[str, int], QueuePlace]:
+    """Where a new task of each type that waits, or was started, stands at each priority."""
+    by_type: dict[str, list[Waiting]] = {}
+    for line in lines:
+        by_type.setdefault(line.type, []).append(line)
+    return {
+        (type_, priority): _place(of_type, priority)
+        for type_, of_type in by_type.items()
+        for priority in PRIORITIES.values()
+    }
+
+
+def _place(lines: list[Waiting], priority: int) -> QueuePlace:
+    """Behind all that wait at its own priority, or a higher one."""
+    ahead = [line.tasks for line in lines if line.priority <= priority]
+    counted = sum(min(tasks, WAITING_TASKS_MAX) for tasks in ahead)
+    return QueuePlace(
+        position=counted,
+        precision="at_least" if max(ahead, default=0) > WAITING_TASKS_MAX else "about",
+        starts_in_seconds=seconds_until(counted, lines[0].pace),
+    )

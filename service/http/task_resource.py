@@ -119,6 +119,7 @@ def task_resource(
     view: TaskView | None = None,
     documents: bool = True,
     group: Group | None = None,
+    queue: QueuePlace | UnsetType | None = UNSET,
 ) -> TaskResource:
     """`view` adds the light columns, `documents` the input and the result.
 
@@ -152,6 +153,7 @@ def task_resource(
         deadline_at=task.deadline_at,
         started_at=task.started_at,
         ended_at=task.ended_at,
+        queue=queue,
         input=task.input if documents else UNSET,
         result=task.result if documents else UNSET,
         reused_from=None if task.reused_from is None else public_id("task", task.reused_from),

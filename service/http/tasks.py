@@ -9,7 +9,7 @@ from typing import Annotated
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta, Raw
+from msgspec import UNSET, Meta, Raw
 from msgspec.structs import replace
 
 from adapters.decision import States
@@ -302,9 +302,8 @@ async def _standing(call: Call, task: Task) -> Standing | None:
 
 def _accepted(task_id: UUID, states: States, place: QueuePlace | None = None) -> Reply:
     task = states[task_id]
-    resource = task_resource(task)
-    if place is not None and not task.ended:
-        resource = replace(resource, queue=place)
+    queue = UNSET if place is None or task.ended else place
+    resource = task_resource(task, queue=queue)
     return Reply(200 if task.ended else 202, _encode(resource), task_path(resource.id))
 
 
