@@ -17,7 +17,7 @@ def test_requests_and_their_times_are_shown_as_prometheus_wants_them() -> None:
     metrics.observe("POST", "/a", 202, 5.0)
     shown = {
         (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(metrics.text())
+        for family in text_string_to_metric_families(metrics.text().decode())
         for sample in family.samples
         if sample.name.startswith("tallystick_")
     }
