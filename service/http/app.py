@@ -20,6 +20,7 @@ from service.bootstrap import Service
 from service.http.body import Bodies
 from service.http.call import Front
 from service.http.cursors import PURPOSE, Cursors
+from service.http.dispatch import allowed_methods, litestar_handlers
 from service.http.estimates import Estimates
 from service.http.idempotency import InFlight
 from service.http.metrics import Metrics
@@ -27,8 +28,7 @@ from service.http.openapi import openapi_bytes
 from service.http.owners import Owners
 from service.http.problem import as_ours
 from service.http.refusals import MethodNotAllowed
-from service.http.route import FRONT, litestar_handler, refused
-from service.http.routes import ROUTES, allowed_methods
+from service.http.route import FRONT, refused
 from service.http.streams import Streams
 from service.http.trace import trace_of
 from service.http.waiters import Waiters
@@ -74,6 +74,9 @@ class App:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
             return
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+            return
         scope[FRONT] = self._front
         await self._routes(scope, receive, send)  # type: ignore[arg-type]
 
@@ -109,7 +112,7 @@ class App:
 def litestar_routes() -> Litestar:
     """All routes, made once: that takes as long as answering a hundred requests."""
     return _Routes(
-        [litestar_handler(route) for route in ROUTES],
+        litestar_handlers(),
         exception_handlers={Exception: _refuse},
         openapi_config=None,
         logging_config=None,

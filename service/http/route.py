@@ -16,9 +16,6 @@ from typing import Any, Literal
 
 import msgspec
 import structlog
-from litestar import Request
-from litestar.handlers import HTTPRouteHandler
-from litestar.types import ASGIApp
 
 from adapters.api_keys import Scope
 from adapters.committer import OutcomeUnknown
@@ -131,20 +128,7 @@ def route(  # noqa: PLR0913 - each is a part of the declaration
     return declare
 
 
-def litestar_handler(declared: Route) -> HTTPRouteHandler:
-    """The route as Litestar wants it, for requests whose scope says what to work with: `FRONT`."""
-    path = declared.path.replace("}", ":str}")
-    carry_out = _Carrier(declared)
-
-    async def handle(request: Request[Any, Any, Any]) -> ASGIApp:
-        return await carry_out(request.scope, request.receive)
-
-    return HTTPRouteHandler(
-        path, http_method=declared.method, name=declared.name, include_in_schema=False
-    )(handle)
-
-
-class _Carrier:
+class Carrier:
     """Carries out the requests of one route; every one is answered, whatever is raised."""
 
     def __init__(self, declared: Route) -> None:
@@ -153,7 +137,7 @@ class _Carrier:
             msgspec.json.Decoder(declared.given) if declared.given and declared.reads_body else None
         )
 
-    async def __call__(self, scope: Any, receive: Any) -> ASGIApp:  # noqa: ANN401 - ASGI's
+    async def __call__(self, scope: Any, receive: Any) -> Answer:  # noqa: ANN401 - ASGI's
         began = time.perf_counter()
         declared = self._route
         front: Front = scope[FRONT]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from service.http import (
     account_history,
     accounts,
@@ -54,10 +52,3 @@ GROUPS: dict[str, tuple[Route, ...]] = {
     "Operation": (*vital_signs.ROUTES, *documents.ROUTES),
 }
 ROUTES: tuple[Route, ...] = tuple(route for group in GROUPS.values() for route in group)
-_FORMS = [(re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(r.path))), r.method) for r in ROUTES]
-
-
-def allowed_methods(path: str) -> str:
-    """The value of `Allow` for a path; OPTIONS, which Litestar answers itself, with it."""
-    methods = {method for form, method in _FORMS if form.fullmatch(path)}
-    return ", ".join(sorted({*methods, "OPTIONS"}))
