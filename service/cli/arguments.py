@@ -55,12 +55,18 @@ def read_time(option: str, text: str | None) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(text)
-        if time.tzinfo is not None:
-            guard_time(time)
-            return time
+    except ValueError as error:
+        sentence = f"{option}: {text!r} is no time such as 2026-01-31T12:00Z."
+        raise click.UsageError(sentence) from error
+    if time.tzinfo is None:
+        raise click.UsageError(
+            f"{option}: add the offset from UTC, such as {time.isoformat(timespec='minutes')}Z."
+        )
+    try:
+        guard_time(time)
     except ValueError as error:
         raise click.UsageError(f"{option}: {error}.") from error
-    raise click.UsageError(f"{option}: add the offset from UTC, such as {text}Z.")
+    return time
 
 
 def read_period(name: str, text: str | None) -> str | None:

@@ -1,15 +1,17 @@
-"""What is typed as INPUT: the text itself, a file, or the standard input."""
+"""What is typed as INPUT (the text itself, a file, the standard input), or as a time."""
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import rich_click as click
 
-from service.cli.arguments import read_document, read_input
+from service.cli.arguments import read_document, read_input, read_time
 from service.cli.group import read_members
 
 
@@ -50,3 +52,20 @@ def test_what_is_no_json_object_is_said() -> None:
         read_members("{")
     with pytest.raises(click.UsageError, match="INPUT has no members"):
         read_members("[]")
+
+
+@pytest.mark.parametrize("typed", ["2027-01-01", "2027-01-01T10:30", "2027-01-01 10:30:59"])
+def test_the_time_that_is_proposed_instead_is_taken(typed: str) -> None:
+    with pytest.raises(click.UsageError, match="add the offset from UTC") as refused:
+        read_time("--since", typed)
+    proposed = re.search(r"such as (\S+)\.$", refused.value.message)
+    assert proposed is not None
+    taken = read_time("--since", proposed[1])
+    assert taken == datetime.fromisoformat(typed).replace(second=0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("typed", ["", "soon", "2027-01-01Z", "2027-02-30T00:00Z"])
+def test_what_is_no_time_is_refused_with_one(typed: str) -> None:
+    with pytest.raises(click.UsageError, match="is no time such as 2026-01-31T12:00Z") as refused:
+        read_time("--since", typed)
+    assert "--since" in refused.value.message
